@@ -93,7 +93,7 @@ class CompilerError(StaticnetError, RuntimeError):
 
 
 def trim(error: BaseException) -> BaseException:
-    """Leave of the traceback the user's own frames and the innermost of the framework's.
+    """Leave of the traceback only the user's own frames; the boundary that raises it again adds one line of ours.
 
     `STATICNET_TRACEBACK=full` keeps everything.
     """
@@ -105,8 +105,6 @@ def trim(error: BaseException) -> BaseException:
         entries.append(entry)
         entry = entry.tb_next
     kept = [e for e in entries if not origins.is_internal(e.tb_frame.f_globals.get("__name__", ""))]
-    if entries and (not kept or kept[-1] is not entries[-1]):
-        kept.append(entries[-1])
     chain: types.TracebackType | None = None
     for e in reversed(kept):
         chain = types.TracebackType(chain, e.tb_frame, e.tb_lasti, e.tb_lineno)

@@ -41,11 +41,16 @@ def is_internal(module_name: str) -> bool:
     return module_name == "staticnet" or module_name.startswith("staticnet.")
 
 
+#: parts of the standard library that call back into a script on its behalf
+_TRANSPARENT = frozenset({"contextlib", "functools", "threading", "concurrent.futures.thread"})
+
+
 def here() -> Origin | None:
     """The innermost frame outside the framework, or None when there is none."""
     frame = sys._getframe(1)
     while frame is not None:
-        if not is_internal(frame.f_globals.get("__name__", "")):
+        name = frame.f_globals.get("__name__", "")
+        if not is_internal(name) and name not in _TRANSPARENT and not name.startswith("importlib"):
             return Origin(frame.f_code.co_filename, frame.f_lineno, ".".join(_module_path.get()))
         frame = frame.f_back  # type: ignore[assignment]
     return None

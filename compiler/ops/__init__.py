@@ -3,6 +3,8 @@
 from staticnet.compiler.ops import (
     arithmetic,
     conv,
+    fill,
+    getitem,
     index,
     leaf,
     loss,
@@ -12,6 +14,7 @@ from staticnet.compiler.ops import (
     random,
     reduce,
     shape,
+    slice,
     softmax,
     transcendental,
 )
@@ -19,6 +22,8 @@ from staticnet.compiler.ops import (
 __all__ = [
     "arithmetic",
     "conv",
+    "fill",
+    "getitem",
     "index",
     "leaf",
     "loss",
@@ -28,6 +33,7 @@ __all__ = [
     "random",
     "reduce",
     "shape",
+    "slice",
     "softmax",
     "transcendental",
 ]

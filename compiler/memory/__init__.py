@@ -1,0 +1,1 @@
+"""Memory planning: which values share bytes, and where each lies in the arena."""

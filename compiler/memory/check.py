@@ -1,0 +1,193 @@
+"""The static plan checker: an independent reading of a Program that trusts nothing the planner said.
+
+Lifetimes are computed anew from the instructions alone, over bytes, and every rule of the plan is held
+against them.
+"""
+
+from __future__ import annotations
+
+from staticnet.compiler.errors import CompilerError
+from staticnet.compiler.ir import Layout
+from staticnet.compiler.program import Buffer, Instruction, Program, Storage
+
+END = 1 << 60
+
+
+def check_plan(program: Program) -> Program:
+    """The program itself; raises CompilerError naming the two buffers that get in each other's way.
+
+    Two values whose bytes overlap have disjoint lifetimes, unless the op is declared in-place for that
+    operand, it is the last use, of equal type, and neither a feed, a constant nor an output. A view lies
+    within its base. Feeds and constants are never written; a state is written once, after its last read
+    and after everything that may fail.
+    """
+    for buffer in program.buffers:
+        _check_extent(program, buffer)
+    born, dies = _lifetimes(program)
+    for instruction in program.instructions:
+        for operand in instruction.inputs:
+            if born[operand] >= instruction.time:
+                raise CompilerError(f"{_name(program, operand)} is read at {instruction.time}, before it is written")
+        for output in instruction.outputs:
+            _check_write(program, instruction, output, born, dies)
+    _check_overlaps(program, born, dies)
+    return program
+
+
+def _lifetimes(program: Program) -> tuple[list[int], list[int]]:
+    """When each buffer's bytes are written, and when they are read for the last time, views included.
+
+    A view is born with what it looks at and keeps it alive: buffers of one storage that hold the same
+    writing are found by the instruction that wrote the storage last before the view's first reader.
+    """
+    count = len(program.buffers)
+    written = [END] * count
+    last_read = [-1] * count
+    for instruction in program.instructions:
+        for index in instruction.outputs:
+            written[index] = instruction.time
+        for index in instruction.inputs:
+            last_read[index] = instruction.time
+    for index in (*(slot.buffer for slot in program.outputs), *(copy.buffer for copy in program.copies)):
+        last_read[index] = END
+    outside = {s.index for s in program.storages if s.place != "arena"}
+    is_written_anywhere = {i for instruction in program.instructions for i in instruction.outputs}
+    writings: dict[int, list[tuple[int, int]]] = {}
+    for index in is_written_anywhere:
+        writings.setdefault(program.buffers[index].storage, []).append((written[index], index))
+    born, dies = list(written), list(last_read)
+    for buffer in program.buffers:
+        if buffer.index in is_written_anywhere:
+            continue
+        before = [
+            entry for entry in sorted(writings.get(buffer.storage, ())) if entry[1] < buffer.index
+        ]
+        if before:
+            base = before[-1][1]
+            born[buffer.index] = born[base]
+            dies[base] = max(dies[base], last_read[buffer.index])
+        elif buffer.storage in outside:
+            born[buffer.index] = -1
+    return born, dies
+
+
+def _check_extent(program: Program, buffer: Buffer) -> None:
+    storage = program.storages[buffer.storage]
+    layout = buffer.layout
+    if layout.shape != tuple(buffer.type.shape):
+        raise CompilerError(f"{_name(program, buffer.index)} has the layout of another shape: {layout}")
+    if 0 in layout.shape:
+        return
+    low = high = layout.offset
+    for size, stride in zip(layout.shape, layout.strides, strict=True):
+        reach = (size - 1) * stride
+        low, high = low + min(reach, 0), high + max(reach, 0)
+    itemsize = buffer.type.dtype.itemsize
+    if low < 0 or (high + 1) * itemsize > storage.nbytes:
+        raise CompilerError(f"{_name(program, buffer.index)} reaches outside its storage of {storage.nbytes} bytes: {layout}")
+    if storage.place == "arena" and storage.offset + storage.nbytes > program.arena_bytes:
+        raise CompilerError(f"{_name(program, buffer.index)} reaches outside the arena of {program.arena_bytes} bytes")
+
+
+def _check_write(
+    program: Program, instruction: Instruction, output: int, born: list[int], dies: list[int]
+) -> None:
+    buffer = program.buffers[output]
+    storage = program.storages[buffer.storage]
+    if storage.place in {"feed", "constant"}:
+        raise CompilerError(f"{instruction.op} writes to a {storage.place}, {_name(program, output)}")
+    if buffer.layout != Layout.dense(buffer.layout.shape):
+        raise CompilerError(f"{instruction.op} writes to a view, {_name(program, output)}: {buffer.layout}")
+    for position, operand in enumerate(instruction.inputs):
+        if _overlap(program, program.buffers[operand], buffer):
+            _check_in_place(program, instruction, position, buffer, dies)
+    if storage.place == "state":
+        _check_state_write(program, instruction, buffer, storage)
+
+
+def _check_in_place(
+    program: Program, instruction: Instruction, position: int, out: Buffer, dies: list[int]
+) -> None:
+    operand = program.buffers[instruction.inputs[position]]
+    same = operand.type == out.type and operand.layout.is_dense and operand.layout.offset == out.layout.offset
+    if not same:
+        raise CompilerError(f"{instruction.op} overwrites {_name(program, operand.index)} of another type or layout")
+    declared = position in instruction.op.in_place
+    alike = any(
+        program.buffers[instruction.inputs[p]].layout == operand.layout and p in instruction.op.in_place
+        for p in range(len(instruction.inputs))
+        if program.buffers[instruction.inputs[p]].storage == operand.storage
+    )
+    if not declared and not alike:
+        raise CompilerError(f"{instruction.op} is not declared in-place for operand {position}")
+    if program.storages[operand.storage].place in {"feed", "constant"}:
+        raise CompilerError(f"{instruction.op} overwrites the {program.storages[operand.storage].place} it reads")
+    if dies[operand.index] > instruction.time:
+        raise CompilerError(f"{instruction.op} overwrites {_name(program, operand.index)}, which is read later")
+
+
+def _check_state_write(program: Program, instruction: Instruction, out: Buffer, storage: Storage) -> None:
+    if storage.slot not in program.written:
+        raise CompilerError(f"{instruction.op} writes state {program.states[storage.slot].name}, which is not to change")
+    for other in program.instructions:
+        if other.op.may_fail and other.time >= instruction.time:
+            raise CompilerError(f"{other.op} may fail after state {program.states[storage.slot].name} is written")
+        for index in other.inputs:
+            buffer = program.buffers[index]
+            if buffer.storage == storage.index and other.time > instruction.time and buffer.index < out.index:
+                raise CompilerError(f"{other.op} reads the old value of state {program.states[storage.slot].name} too late")
+
+
+def _check_overlaps(program: Program, born: list[int], dies: list[int]) -> None:
+    """Sweep over time with the bytes in use: what is written must not lie on what is still to be read."""
+    arena = [b for b in program.buffers if program.storages[b.storage].place == "arena" and b.type.bytes]
+    writes = sorted(
+        (b for b in arena if any(b.index in i.outputs for i in _at(program, born[b.index]))), key=lambda b: born[b.index]
+    )
+    live: list[Buffer] = []
+    for buffer in writes:
+        now = born[buffer.index]
+        live = [other for other in live if dies[other.index] >= now]
+        for other in live:
+            if not _overlap(program, buffer, other):
+                continue
+            is_operand = any(
+                program.buffers[index].storage == other.storage
+                for instruction in _at(program, now)
+                for index in instruction.inputs
+            )
+            if dies[other.index] == now and is_operand and other.storage == buffer.storage:
+                continue  # in place, checked where it is written
+            raise CompilerError(
+                f"{_name(program, buffer.index)} is written at {now} over {_name(program, other.index)}, "
+                f"which lives from {born[other.index]} to {dies[other.index]}"
+            )
+        live.append(buffer)
+
+
+def _at(program: Program, time: int) -> list[Instruction]:
+    return _by_time(program).get(time, [])
+
+
+def _by_time(program: Program) -> dict[int, list[Instruction]]:
+    table = program.__dict__.get("_instructions_by_time")
+    if table is None:
+        table = {}
+        for instruction in program.instructions:
+            table.setdefault(instruction.time, []).append(instruction)
+        object.__setattr__(program, "_instructions_by_time", table)
+    return table
+
+
+def _overlap(program: Program, a: Buffer, b: Buffer) -> bool:
+    """Whether the storages of two buffers share bytes."""
+    if a.storage == b.storage:
+        return bool(a.type.bytes and b.type.bytes)
+    one, two = program.storages[a.storage], program.storages[b.storage]
+    if one.place != "arena" or two.place != "arena" or not one.nbytes or not two.nbytes:
+        return False
+    return one.offset < two.offset + two.nbytes and two.offset < one.offset + one.nbytes
+
+
+def _name(program: Program, index: int) -> str:
+    return f"b{index} : {program.buffers[index].type}"

@@ -1,0 +1,123 @@
+"""From graph to Program, all stages on one screen.
+
+    graph -> passes -> lower -> passes -> fuse -> schedule -> plan -> Program
+
+Everything up to fusion keeps sizes symbolic and is done once; scheduling and planning are done for
+each binding of sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from staticnet.compiler import flags
+from staticnet.compiler.fusion import Group, fuse
+from staticnet.compiler.ir import Graph
+from staticnet.compiler.lowering import lower
+from staticnet.compiler.memory.check import check_plan
+from staticnet.compiler.memory.plan import plan
+from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
+from staticnet.compiler.passes.verify import verify
+from staticnet.compiler.program import Program
+from staticnet.compiler.schedule import schedule
+from staticnet.compiler.target import Target
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph made ready for a target, sizes still symbolic: lowered, optimised, grouped into steps."""
+
+    graph: Graph
+    groups: tuple[Group, ...]
+    target: Target
+
+
+def pipeline(graph: Graph, binding: Mapping[str, int], target: Target) -> Program:
+    """The Program of a graph for one binding of its symbolic sizes."""
+    return assemble(prepare(graph, target), binding)
+
+
+def prepare(graph: Graph, target: Target) -> Prepared:
+    """All stages that do not need the sizes."""
+    watch = _Watch(graph.name)
+    graph = run_passes(graph, PASSES, watch)
+    graph = watch.stage("lower", lambda g: lower(g, target), graph)
+    graph = run_passes(graph, LOWERED_PASSES, watch)
+    groups = fuse(graph, target) if "fuse" not in flags.skipped_passes() else fuse(graph, _without_fusion(target))
+    return Prepared(graph, tuple(groups), target)
+
+
+def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = True) -> Program:
+    """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own."""
+    skipped = flags.skipped_passes()
+    groups: Sequence[Group] = prepared.groups
+    if "schedule" not in skipped:
+        groups = schedule(prepared.graph, groups, binding)
+    program = plan(prepared.graph, groups, binding, prepared.target, reuse=reuse and "plan" not in skipped)
+    if flags.verify():
+        check_plan(program)
+    _show(program)
+    return program
+
+
+def run_passes(graph: Graph, passes: Sequence[Pass], watch: _Watch | None = None) -> Graph:
+    """The graph after each of `passes` in turn, less those that STATICNET_SKIP names."""
+    watch = watch or _Watch(graph.name)
+    skipped = flags.skipped_passes()
+    for each in passes:
+        if each.__name__ not in skipped:
+            graph = watch.stage(each.__name__, each, graph)
+    return graph
+
+
+class _Watch:
+    """Runs stages: verifies, prints and dumps their results as the environment asks."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.count = 0
+
+    def stage(self, name: str, run: Callable[[Graph], Graph], graph: Graph) -> Graph:
+        started = time.perf_counter()
+        result = run(graph)
+        if flags.verify():
+            verify(result)
+        level, folder = flags.debug_level(), flags.dump_folder()
+        if level:
+            seconds = time.perf_counter() - started
+            _say(f"{self.name}: {name}: {len(graph.nodes)} -> {len(result.nodes)} nodes in {seconds * 1e3:.1f} ms")
+        if level >= 3:
+            _say(result.text())
+        if folder:
+            _write(folder, f"{self.name}.{self.count:02}.{name}.txt", result.text())
+        self.count += 1
+        return result
+
+
+def _without_fusion(target: Target) -> Target:
+    from dataclasses import replace
+
+    return replace(target, fusion_limit=1)
+
+
+def _show(program: Program) -> None:
+    if flags.debug_level() >= 2:
+        _say(program.text())
+    if folder := flags.dump_folder():
+        sizes = "_".join(f"{name}{size}" for name, size in program.binding.items())
+        _write(folder, f"{program.name}.program{'.' + sizes if sizes else ''}.txt", program.text())
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
+    with open(os.path.join(folder, safe), "w", encoding="utf-8") as file:
+        file.write(text)

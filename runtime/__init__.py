@@ -1,0 +1,1 @@
+"""How a program is executed: backends, states, arenas, the executor, profiles."""

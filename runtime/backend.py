@@ -1,0 +1,70 @@
+"""The backend interface: where memory lives, and how an instruction becomes a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from staticnet.compiler.errors import DeviceError
+from staticnet.compiler.ir import Layout
+from staticnet.compiler.program import Instruction
+from staticnet.compiler.target import Target
+
+Call = Callable[[], None]
+
+
+class Backend(Protocol):
+    """One kind of device. `xp` is the array module that the cards' kernels compute with."""
+
+    name: str
+    target: Target
+    xp: Any
+
+    def empty(self, nbytes: int) -> Any:
+        """Uninitialised bytes, aligned to `target.alignment`."""
+
+    def view(self, memory: Any, offset: int, layout: Layout, dtype: np.dtype) -> Any:
+        """An array over bytes from `offset` on, in a layout counted in elements."""
+
+    def to_device(self, array: np.ndarray) -> Any:
+        """A copy of a host array on the device, row-major."""
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """A new row-major host array with the values of a device array."""
+
+    def write(self, target: Any, source: np.ndarray) -> None:
+        """Copy a host array of the same shape and dtype into a device array."""
+
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy one device array into another of the same type."""
+
+    def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
+        """The instruction as a call without arguments."""
+
+    def fill(self, memory: Any, byte: int) -> None:
+        """Set every byte; how the debugging run poisons what is dead."""
+
+    def synchronize(self) -> None:
+        """Wait until everything asked for is done."""
+
+
+def get_backend(device: str) -> Backend:
+    """The backend of 'cpu', 'cuda', 'cuda:N', or of 'auto': a GPU when there is one.
+
+    Raises DeviceError, in one sentence, for a device that is not there.
+    """
+    if device == "cpu":
+        from staticnet.runtime.numpy_backend import NUMPY
+
+        return NUMPY
+    if device == "auto":
+        from staticnet.runtime.cupy_backend import cuda_devices
+
+        return get_backend("cuda" if cuda_devices() else "cpu")
+    if device == "cuda" or device.startswith("cuda:"):
+        from staticnet.runtime.cupy_backend import cuda_backend
+
+        return cuda_backend(device)
+    raise DeviceError(f"there is no device {device!r}; take 'cpu', 'cuda', 'cuda:N' or 'auto'")

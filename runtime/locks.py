@@ -1,0 +1,92 @@
+"""Readers and writers of state: calls that only read run together, a call that writes runs alone.
+
+States that one program uses together come under one lock, so that a call takes a single lock however
+many states it has.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from staticnet.runtime.state import State
+
+
+class _Domain:
+    """A readers-writer lock, possibly merged into another's."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.readers = 0
+        self.is_writing = False
+        self.parent: _Domain | None = None
+
+
+_domains: dict[int, _Domain] = {}
+_merging = threading.Lock()
+
+
+class StateLock:
+    """The one lock of all the states that a program uses."""
+
+    def __init__(self, states: Sequence[State]):
+        with _merging:
+            domains = [_root(_domains.setdefault(state.serial, _Domain())) for state in states] or [_Domain()]
+            self._domain = domains[0]
+            for other in domains[1:]:
+                if _root(other) is not self._domain:
+                    _merge(other, self._domain)
+            for state in states:
+                _domains[state.serial] = self._domain
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Wait until nobody writes."""
+        domain = self._enter(is_writer=False)
+        try:
+            yield
+        finally:
+            with domain.condition:
+                domain.readers -= 1
+                domain.condition.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Wait until nobody reads or writes."""
+        domain = self._enter(is_writer=True)
+        try:
+            yield
+        finally:
+            with domain.condition:
+                domain.is_writing = False
+                domain.condition.notify_all()
+
+    def _enter(self, is_writer: bool) -> _Domain:
+        while True:
+            domain = _root(self._domain)
+            with domain.condition:
+                while domain.parent is None and (domain.is_writing or (is_writer and domain.readers)):
+                    domain.condition.wait()
+                if domain.parent is not None:
+                    continue  # merged into another while we waited
+                if is_writer:
+                    domain.is_writing = True
+                else:
+                    domain.readers += 1
+                return domain
+
+
+def _root(domain: _Domain) -> _Domain:
+    while domain.parent is not None:
+        domain = domain.parent
+    return domain
+
+
+def _merge(domain: _Domain, into: _Domain) -> None:
+    """Wait until nobody holds `domain`, then let it stand for `into`."""
+    with domain.condition:
+        while domain.readers or domain.is_writing:
+            domain.condition.wait()
+        domain.parent = into
+        domain.condition.notify_all()
