@@ -25,6 +25,7 @@ class State:
         array = np.array(value, order="C")
         self.array: Any = np.require(array, array.dtype.newbyteorder("="), ["C", "W", "O"])
         self.name = name
+        self.device = "cpu"
         self.version = 0
         self.serial = next(_serials)
 
@@ -56,10 +57,17 @@ class State:
         else:
             self.array.set(array)
 
-    def move(self, array: Any) -> None:
+    def move(self, array: Any, device: str) -> None:
         """Continue on new storage, which must hold the value already."""
-        self.array = array
+        self.array, self.device = array, device
         self.version += 1
 
     def __repr__(self) -> str:
         return f"<State {self.name} : {self.type}>"
+
+
+def place(state: State, backend: Any) -> State:
+    """The state itself, its storage moved to the backend's device unless it is there."""
+    if state.device != backend.name:
+        state.move(backend.to_device(state.numpy()), backend.name)
+    return state

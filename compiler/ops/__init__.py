@@ -2,6 +2,7 @@
 
 from staticnet.compiler.ops import (
     arithmetic,
+    avg_pool,
     conv,
     fill,
     getitem,
@@ -9,6 +10,7 @@ from staticnet.compiler.ops import (
     leaf,
     loss,
     matmul,
+    max_pool,
     normalise,
     pool,
     random,
@@ -21,6 +23,7 @@ from staticnet.compiler.ops import (
 
 __all__ = [
     "arithmetic",
+    "avg_pool",
     "conv",
     "fill",
     "getitem",
@@ -28,6 +31,7 @@ __all__ = [
     "leaf",
     "loss",
     "matmul",
+    "max_pool",
     "normalise",
     "pool",
     "random",

@@ -82,7 +82,7 @@ class Conv2d(_Convolution):
         self._same_dtype(x, w)
         return x.with_shape(self._shape(x.shape, w.shape))
 
-    def scratch(self, x: Type, w: Type) -> int:  # type: ignore[override]
+    def scratch(self, x: Type, w: Type) -> int:
         return self._numbers(x.shape, w.shape, x.dtype.numpy).scratch_bytes("forward")
 
     def kernel(self, xp: Any, x: Any, w: Any, *, out: Any, scratch: Any) -> None:
@@ -94,7 +94,7 @@ class Conv2d(_Convolution):
             self._apply(Conv2dWeightGrad, x, g, kernel_size=w.shape[2:]),
         )
 
-    def flops(self, out: Any, x: Type, w: Type) -> Size:  # type: ignore[override]
+    def flops(self, out: Any, x: Type, w: Type) -> Size:
         return _products(out.shape, w.shape)
 
 
@@ -112,7 +112,7 @@ class Conv2dInputGrad(_Convolution):
         self._check(g.shape, x, w.shape)
         return g.with_shape(x)
 
-    def scratch(self, g: Type, w: Type) -> int:  # type: ignore[override]
+    def scratch(self, g: Type, w: Type) -> int:
         x = self._input(g.shape, w.shape)
         return self._numbers(x, w.shape, g.dtype.numpy).scratch_bytes("input_gradient")
 
@@ -122,7 +122,7 @@ class Conv2dInputGrad(_Convolution):
     def grad(self, h: Node, y: Node, g: Node, w: Node) -> tuple:
         return self._apply(Conv2d, h, w), self._apply(Conv2dWeightGrad, h, g, kernel_size=w.shape[2:])
 
-    def flops(self, out: Any, g: Type, w: Type) -> Size:  # type: ignore[override]
+    def flops(self, out: Any, g: Type, w: Type) -> Size:
         return _products(g.shape, w.shape)
 
 
@@ -145,7 +145,7 @@ class Conv2dWeightGrad(_Convolution):
             raise ShapeError(f"{self.name}: {x[1]} channels do not divide into {self.groups} groups")
         return channels
 
-    def scratch(self, x: Type, g: Type) -> int:  # type: ignore[override]
+    def scratch(self, x: Type, g: Type) -> int:
         w = (g.shape[1], self._group(x.shape), *self.kernel_size)
         return self._numbers(x.shape, w, x.dtype.numpy).scratch_bytes("weight_gradient")
 
@@ -155,7 +155,7 @@ class Conv2dWeightGrad(_Convolution):
     def grad(self, h: Node, y: Node, x: Node, g: Node) -> tuple:
         return self._apply(Conv2dInputGrad, g, h, size=x.shape[2:]), self._apply(Conv2d, x, h)
 
-    def flops(self, out: Any, x: Type, g: Type) -> Size:  # type: ignore[override]
+    def flops(self, out: Any, x: Type, g: Type) -> Size:
         return _products(g.shape, out.shape)
 
 

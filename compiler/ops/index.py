@@ -52,7 +52,7 @@ def out_of_range(op: str, indices: Any, axis: int, size: Any) -> str | None:
     if indices.size == 0 or (indices.min() >= -size and indices.max() < size):
         return None
     first = int(((indices < -size) | (indices >= size)).argmax())
-    position = np.unravel_index(first, indices.shape)
+    position = tuple(map(int, np.unravel_index(first, indices.shape)))
     where = f" at position {format_shape(position)}" if position else ""
     allowed = f"it takes {-size} to {size - 1}" if size else "it has no elements"
     return f"{op}: index {int(indices[position])}{where} is out of range for axis {axis} of size {size}: {allowed}"

@@ -39,13 +39,16 @@ class MatMul(Op):
             return gx, apply(self, _flipped(_as_matrix(x)), _as_matrix(g))
         return gx, sum_to(apply(self, _flipped(x), g), y.shape)
 
-    def flops(self, out: Any, x: Type, y: Type) -> Size:  # type: ignore[override]
+    def flops(self, out: Any, x: Type, y: Type) -> Size:
         return 2 * out.size * x.shape[-1]
 
-    def scratch(self, x: Type, y: Type) -> int:  # type: ignore[override]
+    def scratch(self, x: Type, y: Type) -> int:
         return workspace_bytes(_parts(x.shape, y.shape, x.dtype.numpy))
 
     def kernel(self, xp: Any, x: Any, y: Any, *, out: Any, scratch: Any) -> None:
+        if x.shape[-1] == 0:
+            out.fill(0)
+            return
         if x.shape[-1] == 1:
             # A product over one term is an outer one, for which BLAS is the slower way.
             xp.multiply(x, y, out=out)
@@ -84,7 +87,7 @@ def _is_one_matrix(matrices: Any) -> bool:
 def _parts(x: Shape, y: Shape, dtype: Any) -> list[tuple[int, Any]]:
     """Room for a panel of rows of x and one of columns of y, each at least one."""
     depth = int(x[-1])
-    most = max(1, _PANEL_BYTES // max(depth * dtype.itemsize, 1))
+    most = max(1, _PANEL_BYTES // max(1, depth * dtype.itemsize))
     return [(min(int(lines), most) * depth, dtype) for lines in (x[-2], y[-1])]
 
 

@@ -49,8 +49,8 @@ class _Sliced(Move, abstract=True):
                 continue
             last = start + (size - 1) * step
             if min(start, last) < 0 or max(start, last) >= n:
-                wanted = f"element {start}" if size == 1 else f"elements {start} to {last}"
-                return f"slice: {wanted} of axis {axis} of an array of shape {format_shape(shape)} do not exist"
+                wanted = f"element {start}" if size == 1 else f"the range from {start} to {last}"
+                return f"slice: {wanted} of axis {axis} of an array of shape {format_shape(shape)} does not exist"
         return None
 
 
@@ -70,7 +70,7 @@ class Slice(_Sliced):
         strides = tuple(stride * step for stride, step in zip(layout.strides, self.steps, strict=True))
         if 0 in shape:
             return Layout(shape, strides, layout.offset)
-        first: int = sum(start * stride for start, stride in zip(self.starts, layout.strides, strict=True))
+        first = sum(int(start) * stride for start, stride in zip(self.starts, layout.strides, strict=True))
         return Layout(shape, strides, layout.offset + first)
 
     def check(self, shape: tuple[int, ...]) -> None:
@@ -132,7 +132,8 @@ def _placed(x: Node, axis: int, start: Size, step: int, n: Size) -> Node:
 def _padded(x: Node, axis: int, low: Size, high: Size) -> Node:
     if dims.same(low, 0) and dims.same(high, 0):
         return x
-    lows, highs = [0] * x.ndim, [0] * x.ndim
+    lows: list[Size] = [0] * x.ndim
+    highs: list[Size] = [0] * x.ndim
     lows[axis], highs[axis] = low, high
     return apply(Pad(low=tuple(lows), high=tuple(highs), value=0), x)
 
@@ -327,7 +328,8 @@ class Concat(Move):
         xp.concatenate(arrays, axis=self.axis, out=out)
 
     def grad(self, g: Node, y: Node, *inputs: Node) -> tuple:
-        parts, start = [], 0
+        parts: list[Node] = []
+        start: Size = 0
         for x in inputs:
             stop = start + x.shape[self.axis]
             parts.append(cut(g, self.axis, start, stop))

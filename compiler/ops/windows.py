@@ -1,4 +1,4 @@
-"""Windows sliding over images: how many there are, which pixels they see, and how kernels cut their work into blocks."""
+"""Windows sliding over images: how many there are, what they see, and how kernels cut their work into blocks."""
 
 from __future__ import annotations
 
@@ -60,18 +60,7 @@ class Windows:
 
         Raises ShapeError where the image with its padding is known to be smaller than a window.
         """
-        counts = []
-        for axis, size, kernel, dilation in zip(("height", "width"), image, self.kernel, self.dilation, strict=True):
-            number = len(counts)
-            before, after = self.padding[number]
-            padded, extent = size + before + after, dilation * (kernel - 1) + 1
-            if dims.at_least(padded, extent) is False:
-                raise ShapeError(
-                    f"{op}: a kernel of {axis} {kernel} with dilation {dilation} spans {extent} pixels, more than the "
-                    f"input's {axis} {size} with its padding {before} + {after}; take a smaller kernel or more padding"
-                )
-            counts.append((padded - extent) // self.stride[number] + 1)
-        return counts[0], counts[1]
+        return self._count(op, 0, image[0]), self._count(op, 1, image[1])
 
     def taps(self, image: Pair, rows: tuple[int, int], columns: tuple[int, int]) -> list[Tap]:
         """The taps of the windows in a range of rows and of columns; `windows` count from the range's start.
@@ -98,6 +87,17 @@ class Windows:
         first, last = self._pixel(0, rows[0], 0), self._pixel(0, rows[1] - 1, int(self.kernel[0]) - 1)
         start = min(max(first, 0), height)
         return start, max(min(last + 1, height), start)
+
+    def _count(self, op: str, axis: int, size: Size) -> Size:
+        kernel, dilation, (before, after) = self.kernel[axis], self.dilation[axis], self.padding[axis]
+        padded, extent = size + before + after, dilation * (kernel - 1) + 1
+        if dims.at_least(padded, extent) is False:
+            name = ("height", "width")[axis]
+            raise ShapeError(
+                f"{op}: a kernel of {name} {kernel} with dilation {dilation} spans {extent} pixels, more than the "
+                f"input's {name} {size} with its padding {before} + {after}; take a smaller kernel or more padding"
+            )
+        return (padded - extent) // self.stride[axis] + 1
 
     def _pixel(self, axis: int, window: int, element: int) -> int:
         return window * self.stride[axis] + element * self.dilation[axis] - self.padding[axis][0]
@@ -150,6 +150,8 @@ def workspace_bytes(parts: Sequence[tuple[int, Any]]) -> int:
 def carve(scratch: Any, parts: Sequence[tuple[int, Any]]) -> list[Any]:
     """The workspace as flat arrays, one for each (number of elements, dtype)."""
     arrays, start = [], 0
+    if scratch is None:
+        scratch = np.empty(0, np.uint8)
     for count, dtype in parts:
         stop = start + count * np.dtype(dtype).itemsize
         arrays.append(scratch[start:stop].view(dtype))

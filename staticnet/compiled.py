@@ -1,0 +1,295 @@
+"""Compiled functions: traced once, one program for each binding of the symbolic sizes, arrays in and arrays out."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticnet import trees
+from staticnet.boundary import boundary
+from staticnet.compiler.errors import ArgumentError, FeedError, ShapeError, TraceError, UndecidableSizeError
+from staticnet.compiler.ir import Graph, Node
+from staticnet.compiler.memory.report import MemoryReport
+from staticnet.compiler.pipeline import Prepared, assemble, prepare
+from staticnet.compiler.program import Program
+from staticnet.config import config
+from staticnet.feeds import Feeds, batch_specs, check_finite, signature_of
+from staticnet.runtime.backend import Backend, get_backend
+from staticnet.runtime.executor import Executor
+from staticnet.runtime.profile import Profile
+from staticnet.runtime.state import State, place
+from staticnet.tracer import current_tracer, suspended
+from staticnet.tracing import TracedGraph, name_of, trace
+
+#: programs kept per traced graph; the least recently used goes first
+PROGRAM_LIMIT = 64
+#: structures of lazy expressions whose programs are kept
+PROMPT_LIMIT = 256
+
+
+class CompiledGraph:
+    """One traced graph with its programs: one per device and binding of the symbolic sizes."""
+
+    def __init__(self, graph: TracedGraph, device: str):
+        self.graph, self.device = graph, device
+        self.feeds = Feeds(graph)
+        self.program_count = 0
+        self.latest: Executor | None = None
+        self._prepared: dict[str, Prepared] = {}
+        self._executors: OrderedDict[tuple, Executor] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @property
+    def backend(self) -> Backend:
+        return get_backend(self.device)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return tuple(self.graph.states.values())
+
+    def prepared(self, backend: Backend) -> Prepared:
+        """The optimised graph for a backend, sizes symbolic."""
+        with self._lock:
+            if backend.name not in self._prepared:
+                self._prepared[backend.name] = prepare(self.graph, backend.target)
+            return self._prepared[backend.name]
+
+    def executor(self, binding: Mapping[str, int]) -> Executor:
+        """The executor for one binding, made unless it is there."""
+        backend = self.backend
+        key = (backend.name, *sorted(binding.items()))
+        with self._lock:
+            found = self._executors.get(key)
+            if found is None:
+                program = assemble(self.prepared(backend), binding)
+                found = self._executors[key] = Executor(program, backend, [place(s, backend) for s in self.states])
+                self.program_count += 1
+                if len(self._executors) > PROGRAM_LIMIT:
+                    self._executors.popitem(last=False)
+            else:
+                self._executors.move_to_end(key)
+                for state in self.states:
+                    place(state, backend)
+            self.latest = found
+            return found
+
+    def run(self, leaves: Sequence[Any]) -> list[np.ndarray]:
+        """Check the feeds, find their program, run it."""
+        arrays, binding = self.feeds.check(leaves)
+        if config.check_finite:
+            check_finite(self.feeds.labels, arrays)
+        return self.executor(binding)(arrays)
+
+
+class CompiledFunction:
+    """A function or module that is compiled when it is first called; then every call is one run of a program.
+
+    Called with arrays it returns arrays, in the structure that the function returned. With specs the
+    first call must fit them; without, the first axis becomes `batch` where all arrays agree on it, and
+    arrays of another rank, dtype or further sizes are traced anew. `trace_count` and `program_count`
+    say how often either happened.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        specs: tuple[Any, ...] = (),
+        *,
+        device: str | None = None,
+        name: str | None = None,
+    ):
+        self.function, self.specs = function, specs
+        self.device = device or config.device
+        self.name = name or name_of(function)
+        self.trace_count = 0
+        self._graphs: OrderedDict[Any, CompiledGraph] = OrderedDict()
+        #: signatures that could not be traced with a symbolic batch
+        self._without_batch: set[Any] = set()
+        self._lock = threading.RLock()
+        functools.update_wrapper(self, function, updated=())
+        get_backend(self.device)
+        if specs:
+            self._graphs[None] = self._trace(specs)
+
+    # -- calling ------------------------------------------------------------------------------
+
+    @boundary
+    def __call__(self, *args: Any) -> Any:
+        if current_tracer() is not None:
+            return self.function(*args)
+        graph = self._graph_for(args)
+        return graph.graph.unflatten(graph.run(trees.leaves(args)))
+
+    def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
+        with self._lock:
+            if (found := self._graphs.get(self._key(args))) is None:
+                found = self._trace_for(args)
+                self._graphs[self._key(args)] = found
+            return found
+
+    def _key(self, args: tuple[Any, ...]) -> Any:
+        """What tells traces apart: nothing when specs were given, else dtypes, ranks and the sizes that are fixed."""
+        if self.specs:
+            return None
+        free = signature_of(args, symbolic=True)
+        return signature_of(args, symbolic=False) if free in self._without_batch else free
+
+    def _trace_for(self, args: tuple[Any, ...]) -> CompiledGraph:
+        """Trace with a symbolic batch where the arrays agree on one; with fixed sizes where that makes no sense."""
+        specs, fixed = batch_specs(args, symbolic=True), batch_specs(args, symbolic=False)
+        try:
+            return self._trace(specs)
+        except (ShapeError, UndecidableSizeError, TraceError):
+            if fixed == specs:
+                raise
+        graph = self._trace(fixed)
+        self._without_batch.add(signature_of(args, symbolic=True))
+        return graph
+
+    def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
+        with suspended():
+            graph = trace(self.function, *specs, name=self.name)
+        self.trace_count += 1
+        return CompiledGraph(graph, self.device)
+
+    # -- looking inside -----------------------------------------------------------------------
+
+    @property
+    def program_count(self) -> int:
+        """How many programs were made, over all traces and bindings."""
+        return sum(graph.program_count for graph in self._graphs.values())
+
+    def _latest(self) -> CompiledGraph:
+        if not self._graphs:
+            raise ArgumentError(f"{self.name} is not compiled yet: call it once, or give specs to sn.compile")
+        return next(reversed(self._graphs.values()))
+
+    @property
+    def graph(self) -> TracedGraph:
+        """The traced graph, as the user wrote it."""
+        return self._latest().graph
+
+    @property
+    def executor(self) -> Executor:
+        """The executor that ran last."""
+        latest = self._latest()
+        if latest.latest is None:
+            if latest.graph.symbols:
+                raise ArgumentError(
+                    f"{self.name} has no program yet: its sizes {', '.join(latest.graph.symbols)} are known at the first "
+                    f"call; call it once, or bind them with `.bind({latest.graph.symbols[0]}=32)`"
+                )
+            return latest.executor({})
+        return latest.latest
+
+    @boundary
+    def bind(self, **sizes: int) -> Program:
+        """The program for these symbolic sizes, made unless it is there; it becomes the latest."""
+        latest = self._latest()
+        wanted = set(latest.graph.symbols)
+        if set(sizes) != wanted:
+            raise ArgumentError(f"{self.name} has the symbolic sizes {sorted(wanted)}; given are {sorted(sizes)}")
+        return latest.executor(sizes).program
+
+    @property
+    def program(self) -> Program:
+        """The program that ran last."""
+        return self.executor.program
+
+    @property
+    def memory(self) -> MemoryReport:
+        """The memory plan of the program that ran last."""
+        return self.program.memory
+
+    @boundary
+    def profile(self, *args: Any, repeats: int = 5) -> Profile:
+        """Run on arrays `repeats` times and report the time of each instruction; states change as by calls."""
+        graph = self._graph_for(args)
+        arrays, binding = graph.feeds.check(trees.leaves(args))
+        return graph.executor(binding).profile(arrays, repeats)
+
+    def graph_at(self, stage: str) -> Graph:
+        """The graph at a stage: 'forward' and 'backward' as traced, 'optimised' as it runs."""
+        latest = self._latest()
+        if stage == "optimised":
+            return latest.prepared(latest.backend).graph
+        if stage not in {"forward", "backward"}:
+            raise ArgumentError(f"there is no stage {stage!r}; take 'forward', 'backward' or 'optimised'")
+        return latest.graph
+
+    def fusion_groups(self) -> list[list[Node]]:
+        """Nodes of the optimised graph that run as one step, where there are several."""
+        latest = self._latest()
+        return [list(group) for group in latest.prepared(latest.backend).groups if len(group) > 1]
+
+    def roles(self) -> dict[Node, str]:
+        """'forward', 'backward' or 'update' for each node of the backward stage."""
+        return dict.fromkeys(self._latest().graph.nodes, "forward")
+
+    @boundary
+    def to(self, device: str) -> CompiledFunction:
+        """Run on another device from now on, without tracing again; states move along at the next call."""
+        get_backend(device)
+        self.device = device
+        for graph in self._graphs.values():
+            graph.device = device
+        return self
+
+    def to_gpu(self) -> CompiledFunction:
+        """`to('cuda')`."""
+        return self.to("cuda")
+
+    def to_cpu(self) -> CompiledFunction:
+        """`to('cpu')`."""
+        return self.to("cpu")
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}: {self.trace_count} traces, {self.program_count} programs, on {self.device}>"
+
+
+@boundary
+def compile(function: Any = None, *specs: Any, device: str | None = None, name: str | None = None) -> Any:
+    """The compiled form of a function or module; also a decorator, with or without arguments.
+
+    `specs` are TensorSpecs, one per argument; without them the first call decides. `device` is 'cpu',
+    'cuda', 'cuda:N' or 'auto'. Raises DeviceError for a device that is not there.
+    """
+    if function is None:
+        return functools.partial(compile, device=device, name=name)
+    if not callable(function):
+        raise ArgumentError(f"sn.compile takes a function or a module, not {function!r:.60}")
+    return CompiledFunction(function, specs, device=device, name=name)
+
+
+# -- lazy expressions -----------------------------------------------------------------------------
+
+_prompt: OrderedDict[str, Executor] = OrderedDict()
+_prompt_lock = threading.Lock()
+
+
+def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a graph without symbolic sizes or states; equal structures share one program."""
+    key = graph.digest()
+    with _prompt_lock:
+        executor = _prompt.get(key)
+        if executor is None:
+            backend = get_backend("cpu")
+            executor = _prompt[key] = Executor(assemble(prepare(graph, backend.target), {}), backend, ())
+            if len(_prompt) > PROMPT_LIMIT:
+                _prompt.popitem(last=False)
+        else:
+            _prompt.move_to_end(key)
+    return executor(arrays)
+
+
+def prompt_program_count() -> int:
+    """How many programs the lazy expressions evaluated so far share."""
+    return len(_prompt)
+
+
+__all__ = ["CompiledFunction", "CompiledGraph", "FeedError", "compile", "prompt_program_count", "run_graph"]

@@ -1,0 +1,301 @@
+"""Tensor: what a user computes with, symbolic inside a trace and lazy outside; and `tensor`, which makes one of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from staticnet import habits, lazy
+from staticnet.boundary import boundary
+from staticnet.compiler import dtypes
+from staticnet.compiler.errors import ArgumentError, DTypeError, HabitError, TraceError
+from staticnet.compiler.ir import Node, Type, Value, current_builder
+from staticnet.compiler.ir.value import METHODS
+from staticnet.compiler.ops.base import F
+from staticnet.spec import TensorSpec
+from staticnet.tracer import Tracer, current_tracer
+
+__all__ = ["Tensor", "TensorSpec", "tensor"]
+
+
+class Tensor(Value):
+    """An array value that is a node of a graph, with NumPy's operators, methods and indexing.
+
+    Inside a trace it is symbolic: it has a shape and a dtype and no value. Outside it is lazy: it is
+    computed, once, when its value is asked for by `numpy()`, `print`, `float`, `bool` and the like.
+    A tensor never changes; `x += y` binds the name to a new one.
+    """
+
+    __slots__ = ("__weakref__", "_node", "_tracer")
+    _node: Node
+    _tracer: Tracer | None
+
+    def __init__(self, node: Node, tracer: Tracer | None = None):
+        self._node = node
+        self._tracer = tracer
+        if tracer is None:
+            lazy.hold(self, node)
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    def _function(self, name: str) -> Callable:
+        from staticnet.functional import unguarded
+
+        return unguarded(name)
+
+    def resolve(self, tracer: Tracer | None) -> Node:
+        """The node that this tensor is in what is being built now: a trace, or lazily when None.
+
+        Raises TraceError for a tensor of another trace.
+        """
+        if self._tracer is tracer:
+            return self._node
+        if self._tracer is None:
+            assert tracer is not None
+            return tracer.capture(self, self._value())
+        where = f"used in the trace of {tracer.name}" if tracer is not None else "used outside any trace"
+        raise TraceError(
+            f"{self._describe()} belongs to the trace of {self._tracer.name} and is {where}: a tensor lives no longer "
+            "than its trace. Return it from the traced function, or pass it in as an argument"
+        )
+
+    def replace_node(self, node: Node) -> None:
+        """Stand for another node of the same value from now on."""
+        names = current_builder().names
+        if self._node in names:
+            names[node] = names[self._node]
+        self._node = node
+        lazy.hold(self, node)
+
+    @property
+    def aval(self) -> Type:
+        return self._node.aval
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether this is a value of a trace, without numbers."""
+        return self._tracer is not None
+
+    @property
+    def name(self) -> str | None:
+        """The name it has in graphs, pictures and ONNX files; None unless given."""
+        return self._names().get(self._node)
+
+    @name.setter
+    def name(self, text: str) -> None:
+        if not isinstance(text, str) or not text or not text.isprintable():
+            raise ArgumentError(f"a tensor's name is a non-empty printable string, got {text!r}")
+        self._names()[self._node] = text
+
+    def _names(self) -> Any:
+        return current_builder().names if self._tracer is None else self._tracer.builder.names
+
+    def __getattr__(self, name: str) -> NoReturn:
+        habits.explain("a tensor", name, habits.OF_TENSORS)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in habits.OF_TENSORS:
+            raise HabitError(f"`.{name} = ...` is not how it is done here: {habits.OF_TENSORS[name]}")
+        super().__setattr__(name, value)
+
+    # -- its value ----------------------------------------------------------------------------
+
+    def _value(self) -> np.ndarray:
+        """The value, read-only; computed if need be."""
+        return lazy.value_of(self._node)
+
+    def _concrete(self, use: str) -> np.ndarray:
+        if self._tracer is not None:
+            raise TraceError(
+                f"{use} needs a value, but {self._describe()} is symbolic while {self._tracer.name} is traced: "
+                "return it and look at what a run gives"
+            )
+        return self._value()
+
+    @boundary
+    def numpy(self) -> np.ndarray:
+        """The value as a NumPy array of its own; TraceError inside a trace."""
+        return self._concrete("`.numpy()`").copy()
+
+    @boundary
+    def item(self) -> bool | int | float:
+        """The only element as a Python number; ArgumentError when there are more."""
+        return self._scalar("`.item()`")
+
+    @boundary
+    def tolist(self) -> Any:
+        """The value as nested lists of Python numbers."""
+        return self._concrete("`.tolist()`").tolist()
+
+    def _scalar(self, use: str) -> Any:
+        value = self._concrete(use)
+        if value.size != 1:
+            raise ArgumentError(f"{use} takes the only element of a tensor; {self._describe()} has {value.size}")
+        return value.reshape(()).item()
+
+    @boundary
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        value = self._concrete("a NumPy array")
+        if copy is False:
+            raise ArgumentError("the array of a tensor is always a copy: ask without copy=False")
+        return np.array(value, dtype)
+
+    @boundary
+    def __float__(self) -> float:
+        return float(self._scalar("`float()`"))
+
+    @boundary
+    def __int__(self) -> int:
+        return int(self._scalar("`int()`"))
+
+    @boundary
+    def __index__(self) -> int:
+        if not self.dtype.is_integer or self.ndim:
+            raise DTypeError(f"an index is an integer without axes, not {self._describe()}")
+        return self._scalar("an index")
+
+    @boundary
+    def __bool__(self) -> bool:
+        if self._tracer is not None:
+            raise TraceError(
+                f"the truth of {self._describe()} is not known while {self._tracer.name} is traced, so `if`, `while`, "
+                "`and`, `or`, `not` and `in` cannot ask for it: choose between values with "
+                "`sn.where(condition, x, y)`, combine booleans with &, | and ~"
+            )
+        return bool(self._scalar("`bool()`"))
+
+    # -- sequences ----------------------------------------------------------------------------
+
+    @boundary
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TraceError(f"len() of {self._describe()}, which has no axes")
+        return self._first_size("len()")
+
+    @boundary
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TraceError(f"{self._describe()} has no axes to iterate over")
+        return iter([self[position] for position in range(self._first_size("iteration"))])
+
+    def _first_size(self, use: str) -> int:
+        size = self.shape[0]
+        if isinstance(size, int):
+            return size
+        raise TraceError(
+            f"{use} needs the first size of {self._describe()}, but `{size}` is not known before the run: give it a "
+            "number in the TensorSpec, or compute with whole axes"
+        )
+
+    @boundary
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise HabitError(
+            "a tensor never changes, so `x[i] = v` has no meaning: build a new one with `sn.where(mask, v, x)` or "
+            "`sn.concatenate([...])`; for state write `buffer.assign(value)`"
+        )
+
+    # -- comparison ---------------------------------------------------------------------------
+
+    @boundary
+    def __eq__(self, other: object) -> Any:
+        return NotImplemented if _is_foreign(other) else self._function("equal")(self, other)
+
+    @boundary
+    def __ne__(self, other: object) -> Any:
+        return NotImplemented if _is_foreign(other) else self._function("not_equal")(self, other)
+
+    __hash__ = object.__hash__
+
+    # -- text ---------------------------------------------------------------------------------
+
+    def _describe(self) -> str:
+        return f"`{self.name}` ({self.aval})" if self.name else f"{_article(self._node.op.name)} ({self.aval})"
+
+    @boundary
+    def __repr__(self) -> str:
+        if self._tracer is not None:
+            name = f"{self.name!r}, " if self.name else ""
+            sizes = ", ".join(str(size) for size in self.shape) + ("," if self.ndim == 1 else "")
+            return f"Tensor({name}shape=({sizes}), dtype={self.dtype}, op={self._node.op.name})"
+        value = self._value()
+        text = np.array2string(value, separator=", ", prefix="tensor(")
+        shape = "" if value.size or value.shape == (0,) else f", shape={value.shape}"
+        return f"tensor({text}{shape}{'' if self.dtype in _PLAIN else f', dtype={self.dtype}'})"
+
+    @boundary
+    def __format__(self, form: str) -> str:
+        return format(self._scalar(f"the format {form!r}"), form) if form else repr(self)
+
+    # -- copies -------------------------------------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self if self._tracer is not None else tensor(self._value())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tensor, (self._concrete("pickling"),)
+
+
+_PLAIN = (dtypes.float32, dtypes.int64, dtypes.bool_)
+
+# Each operator and method is a boundary itself, so that errors show one line of ours.
+_OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor"
+_NAMES = [f"__{side}{name}__" for name in _OPERATORS.split() for side in ("", "r")]
+_NAMES += "__lt__ __gt__ __le__ __ge__ __neg__ __abs__ __invert__ __getitem__".split()
+_NAMES += ["astype", "reshape", "transpose", "clamp", "detach", *METHODS]
+for _name in _NAMES:
+    setattr(Tensor, _name, boundary(getattr(Value, _name)))
+Tensor.T = property(boundary(Value.T.fget))  # type: ignore[method-assign, attr-defined]
+
+
+def _is_foreign(value: object) -> bool:
+    """Whether comparing with this is no comparison of numbers, so that Python's identity decides."""
+    return value is None or isinstance(value, (str, bytes, dict, set, type))
+
+
+def _article(op: str) -> str:
+    return f"the result of {op}" if op not in ("input", "constant") else "a tensor"
+
+
+@boundary
+def tensor(data: Any, dtype: Any = None) -> Tensor:
+    """A tensor of an array, a number, or nested lists of numbers; a copy is taken at once.
+
+    Arrays keep their dtype, Python floats become float32, ints int64, unless `dtype` is given. Inside
+    a trace the data become a constant. Raises ArgumentError for lists of unequal lengths, DTypeError
+    for what is no number.
+    """
+    tracer = current_tracer()
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.astype(dtype)
+    array = to_array(data, dtype)
+    return Tensor(lazy.leaf(array)) if tracer is None else Tensor(F.constant(array), tracer)
+
+
+def to_array(data: Any, dtype: Any = None) -> np.ndarray:
+    """A fresh row-major array of data, in the dtype that `tensor` documents."""
+    wanted = None if dtype is None else dtypes.as_dtype(dtype).numpy
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise ArgumentError(f"no array can be made of {data!r:.80}: {error}") from None
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise DTypeError(f"a tensor holds numbers or booleans of at most 64 bits, not {array.dtype} ({data!r:.60})")
+    if wanted is None and array.dtype == np.float64 and not hasattr(data, "__array__"):
+        wanted = np.dtype(np.float32)
+    if wanted is not None and wanted.kind in "iu" and array.dtype.kind in "iu":
+        _check_range(array, wanted)
+    return np.array(array, dtype=wanted or array.dtype.newbyteorder("="), order="C")
+
+
+def _check_range(array: np.ndarray, wanted: np.dtype) -> None:
+    limits = np.iinfo(wanted)
+    if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
+        raise DTypeError(f"values from {array.min()} to {array.max()} do not fit {wanted} ({limits.min} to {limits.max})")
