@@ -36,7 +36,9 @@ def gradients(
         raise GradientError(f"{len(ys)} values but {len(seeds)} seeds; give one seed per value, or None for a scalar")
     for x in xs:
         if not x.dtype.is_float:
-            raise GradientError(f"cannot differentiate with respect to {_describe(x)}: only float values have gradients")
+            raise GradientError(
+                f"cannot differentiate with respect to {_describe(x)}: only float values have gradients"
+            )
     ys, xs = _expand_composites(ys, xs)
     on_path = _between(ys, xs)
     cotangents: dict[Node, Cotangent] = {}
@@ -96,7 +98,9 @@ def _checked_seed(y: Node, seed: Node | None) -> Node:
         return F.constant(1.0, y.dtype)
     seed = F.cast(seed, y.dtype)
     if seed.aval != y.aval:
-        raise GradientError(f"the seed has shape {format_shape(seed.shape)}, the value {format_shape(y.shape)}; they must agree")
+        raise GradientError(
+            f"the seed has shape {format_shape(seed.shape)}, the value {format_shape(y.shape)}; they must agree"
+        )
     return seed
 
 
@@ -119,7 +123,9 @@ def _propagate(node: Node, g: Cotangent, on_path: set[Node], cotangents: dict[No
             )
         parts = node.op.grad(g, node, *node.inputs)
         if len(parts) != len(node.inputs):
-            raise CompilerError(f"the gradient rule of {node.op.name} gave {len(parts)} values for {len(node.inputs)} inputs")
+            raise CompilerError(
+                f"the gradient rule of {node.op.name} gave {len(parts)} values for {len(node.inputs)} inputs"
+            )
         for source, part in zip(node.inputs, parts, strict=True):
             if part is None or source not in on_path or not isinstance(source.type, Type):
                 continue

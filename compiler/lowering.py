@@ -39,4 +39,6 @@ def _check(graph: Graph) -> None:
         if node.op.name in {"input", "item", "pack"} or has_rule(node.op, "kernel"):
             continue
         places = graph.origins.get(node)
-        raise CompilerError(f"op {node.op.name} has neither a kernel nor an expansion", origin=places[0] if places else None)
+        raise CompilerError(
+            f"op {node.op.name} has neither a kernel nor an expansion", origin=places[0] if places else None
+        )

@@ -9,21 +9,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from staticnet.runtime.state import State
+if TYPE_CHECKING:
+    from staticnet.runtime.state import State
 
 
-class _Domain:
+class Domain:
     """A readers-writer lock, possibly merged into another's."""
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
         self.readers = 0
         self.is_writing = False
-        self.parent: _Domain | None = None
+        self.parent: Domain | None = None
 
 
-_domains: dict[int, _Domain] = {}
 _merging = threading.Lock()
 
 
@@ -32,13 +33,13 @@ class StateLock:
 
     def __init__(self, states: Sequence[State]):
         with _merging:
-            domains = [_root(_domains.setdefault(state.serial, _Domain())) for state in states] or [_Domain()]
+            domains = [_root(state.domain or Domain()) for state in states] or [Domain()]
             self._domain = domains[0]
             for other in domains[1:]:
                 if _root(other) is not self._domain:
                     _merge(other, self._domain)
             for state in states:
-                _domains[state.serial] = self._domain
+                state.domain = self._domain
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -62,7 +63,7 @@ class StateLock:
                 domain.is_writing = False
                 domain.condition.notify_all()
 
-    def _enter(self, is_writer: bool) -> _Domain:
+    def _enter(self, is_writer: bool) -> Domain:
         while True:
             domain = _root(self._domain)
             with domain.condition:
@@ -77,13 +78,13 @@ class StateLock:
                 return domain
 
 
-def _root(domain: _Domain) -> _Domain:
+def _root(domain: Domain) -> Domain:
     while domain.parent is not None:
         domain = domain.parent
     return domain
 
 
-def _merge(domain: _Domain, into: _Domain) -> None:
+def _merge(domain: Domain, into: Domain) -> None:
     """Wait until nobody holds `domain`, then let it stand for `into`."""
     with domain.condition:
         while domain.readers or domain.is_writing:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 
 from staticnet.compiler.errors import StateError
 from staticnet.compiler.ir import Type, format_shape
-
-_serials = itertools.count()
+from staticnet.runtime.locks import Domain, StateLock
 
 
 class State:
@@ -27,14 +25,18 @@ class State:
         self.name = name
         self.device = "cpu"
         self.version = 0
-        self.serial = next(_serials)
+        self.domain: Domain | None = None  # the lock it shares with states that are used together
 
     @property
     def type(self) -> Type:
         return Type(self.array.shape, self.array.dtype)
 
     def numpy(self) -> np.ndarray:
-        """A copy of the value in host memory."""
+        """A copy of the value in host memory, taken while no program writes it."""
+        with StateLock((self,)).reading():
+            return self._to_host()
+
+    def _to_host(self) -> np.ndarray:
         get = getattr(self.array, "get", None)  # cupy's way to host memory
         return np.array(self.array) if get is None else np.asarray(get())
 
@@ -50,12 +52,15 @@ class State:
                 f"a value of shape {format_shape(array.shape)} does not fit"
             )
         if not np.can_cast(array.dtype, self.array.dtype, "same_kind"):
-            raise StateError(f"{self.name or 'state'} is {self.array.dtype}; a value of {array.dtype} would lose its meaning")
+            raise StateError(
+                f"{self.name or 'state'} is {self.array.dtype}; a value of {array.dtype} would lose its meaning"
+            )
         array = np.ascontiguousarray(array, dtype=self.array.dtype)
-        if isinstance(self.array, np.ndarray):
-            self.array[...] = array
-        else:
-            self.array.set(array)
+        with StateLock((self,)).writing():
+            if isinstance(self.array, np.ndarray):
+                self.array[...] = array
+            else:
+                self.array.set(array)
 
     def move(self, array: Any, device: str) -> None:
         """Continue on new storage, which must hold the value already."""

@@ -104,7 +104,7 @@ class CompiledFunction:
         name: str | None = None,
     ):
         self.function, self.specs = function, specs
-        self.device = device or config.device
+        self.device = device or getattr(function, "_device", None) or config.device
         self.name = name or name_of(function)
         self.trace_count = 0
         self._graphs: OrderedDict[Any, CompiledGraph] = OrderedDict()

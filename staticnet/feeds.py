@@ -85,7 +85,9 @@ class Feeds:
             return
         unknown = dims.symbols(size) - set(binding)
         if unknown:
-            raise FeedError(f"axis {axis} of {label} is `{size}`: {', '.join(sorted(unknown))} cannot be told from the feeds")
+            raise FeedError(
+                f"axis {axis} of {label} is `{size}`: {', '.join(sorted(unknown))} cannot be told from the feeds"
+            )
         expected = dims.evaluate(size, binding)
         if expected != given:
             because = ", ".join(f"{name} = {binding[name]} from {whence[name]}" for name in sorted(dims.symbols(size)))

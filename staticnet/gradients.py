@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from staticnet import lazy
 from staticnet.boundary import boundary
 from staticnet.compiler import origins
 from staticnet.compiler.autodiff import gradients
@@ -45,6 +46,8 @@ def grad(y: Any, xs: Any, *, seed: Any = None, unconnected: str = "error") -> An
     with current_builder().at(places):
         roots = [unwrap(value, tracer) for value in values]
         leaves = [unwrap(target, tracer) for target in targets]
+        if tracer is None:
+            roots, leaves = lazy.unrolled(roots, leaves)
         seed_nodes = [None if s is None else as_node(unwrap(s, tracer)) for s in _padded(seeds, len(roots))]
         results = gradient_nodes(roots, leaves, seed_nodes, unconnected)
     wrapped = wrap(tuple(results), tracer)
@@ -100,7 +103,9 @@ def gradcheck(
     `inputs` are arrays; float ones are taken as float64 and differentiated. The result is reduced by a
     random weighting. `order=2` also checks the gradient of the gradient in a random direction.
     """
-    arrays = [np.array(value, np.float64) if np.asarray(value).dtype.kind == "f" else np.array(value) for value in inputs]
+    arrays = [
+        np.array(value, np.float64) if np.asarray(value).dtype.kind == "f" else np.array(value) for value in inputs
+    ]
     rng = np.random.default_rng(seed)
 
     def scalar(*tensors: Any) -> Any:

@@ -6,7 +6,7 @@ constants; equal structures therefore share one program, whatever numbers are in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What nodes are worth: leaves from the start, others once evaluated. A state is read anew each time.
 _known: WeakKeyDictionary[Node, np.ndarray | State] = WeakKeyDictionary()
+# Evaluated leaves, and the node that each was before, for gradients.
+_history: WeakKeyDictionary[Node, Node] = WeakKeyDictionary()
 # The tensors that somebody still holds, by the serial of their node.
 _held: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 # Numbers that rewrite rules recognise stay in the program; all others are inputs of it.
@@ -61,7 +63,7 @@ def evaluate(roots: Iterable[Node]) -> None:
     roots = [node for node in dict.fromkeys(roots) if not _is_known(node)]
     if not roots:
         return
-    needed = _needed(roots)
+    needed = post_order(roots, lambda node: () if node in _known else node.inputs)
     on_the_way = [node for node in needed if node.serial in _held and not _is_known(node)]
     wanted = list(dict.fromkeys([*roots, *on_the_way]))
     graph, arrays = _program(needed, wanted)
@@ -72,22 +74,58 @@ def evaluate(roots: Iterable[Node]) -> None:
 
 
 def _run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    try:
-        from staticnet.compiled import run_graph
-    except ModuleNotFoundError:
-        from staticnet.compiler.evaluate import evaluate
-
-        return [np.array(a) for a in evaluate(graph.outputs, dict(zip(graph.inputs, arrays)))]
+    from staticnet.compiled import run_graph
 
     with tracer.suspended():
         return run_graph(graph, arrays)
 
 
 def _settle(node: Node, array: np.ndarray) -> None:
-    """Cut a tensor off from what it was computed from, where no gradient could be asked for."""
+    """From now on the tensor of an evaluated node is a leaf; how it came about is kept for gradients alone."""
     tensor = _held.get(node.serial)
-    if tensor is not None and (not node.dtype.is_float or node.op.name == "stop_gradient"):
-        tensor.replace_node(leaf(array))
+    if tensor is None:
+        return
+    result = leaf(array)
+    if node.dtype.is_float and node.op.name != "stop_gradient":
+        _history[result] = node
+    tensor.replace_node(result)
+
+
+def unrolled(ys: Sequence[Node], xs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The same values with what was evaluated on the way from `xs` put back as it was computed.
+
+    Gradients need this: to run, a tensor that was looked at is a leaf, to differentiate it is what it
+    came from. Nothing older than the oldest of `xs` can depend on them, so that stays as it is.
+    """
+    targets = {alias: x for x in xs for alias in (x, _history.get(x, x))}
+    oldest = min((node.serial for node in targets), default=0)
+
+    def sources(node: Node) -> tuple[Node, ...]:
+        before = _history.get(node)
+        if node in targets or (node if before is None else before).serial < oldest:
+            return ()
+        return node.inputs if before is None else (before,)
+
+    new: dict[Node, Node] = {}
+    for node in post_order(ys, sources):
+        inputs = tuple([new[source] for source in sources(node)])
+        if node in targets:
+            new[node] = targets[node]
+        elif node in _history and inputs:
+            new[node] = inputs[0]
+        else:
+            new[node] = node if not inputs or inputs == node.inputs else _again(node, inputs)
+    return [new[y] for y in ys], list(xs)
+
+
+def _again(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The same op on other inputs of the same values."""
+    builder = current_builder()
+    with builder.at(builder.origins.get(node, ())):
+        result = builder.make(node.op, inputs, node.type)
+    if node in _known:
+        _known[result] = _known[node]
+    return result
 
 
 def _is_known(node: Node) -> bool:
@@ -99,19 +137,19 @@ def _known_value(node: Node) -> np.ndarray:
     return value.numpy() if isinstance(value, State) else value
 
 
-def _needed(roots: Sequence[Node]) -> list[Node]:
-    """Nodes in an order that the structure alone decides, each after what it reads; known values read nothing."""
+def post_order(roots: Iterable[Node], sources: Callable[[Node], tuple[Node, ...]]) -> list[Node]:
+    """Nodes in an order that the structure alone decides, each after its `sources`."""
     done: dict[Node, None] = {}
-    stack = [(node, False) for node in reversed(roots)]
+    stack = [(node, False) for node in reversed(list(roots))]
     while stack:
         node, is_ready = stack.pop()
         if node in done:
             continue
-        if is_ready or node in _known:
+        if is_ready:
             done[node] = None
             continue
         stack.append((node, True))
-        stack.extend((source, False) for source in reversed(node.inputs) if source not in done)
+        stack.extend((source, False) for source in reversed(sources(node)) if source not in done)
     return list(done)
 
 

@@ -7,6 +7,24 @@ from staticnet.compiler.ir.types import AnyType, Shape, TupleType, Type, format_
 from staticnet.compiler.ir.value import Value
 
 __all__ = [
-    "FUNCTIONS", "REGISTRY", "AnyType", "Builder", "Graph", "Layout", "Node", "Op", "Shape", "TupleType", "Type",
-    "Value", "apply", "bind_shape", "building", "current_builder", "format_shape", "has_rule", "leaves", "topological",
+    "FUNCTIONS",
+    "REGISTRY",
+    "AnyType",
+    "Builder",
+    "Graph",
+    "Layout",
+    "Node",
+    "Op",
+    "Shape",
+    "TupleType",
+    "Type",
+    "Value",
+    "apply",
+    "bind_shape",
+    "building",
+    "current_builder",
+    "format_shape",
+    "has_rule",
+    "leaves",
+    "topological",
 ]

@@ -191,4 +191,9 @@ def _serial(node: Node) -> int:
 def describe(graph: Graph, node: Node) -> dict[str, Any]:
     """Name, op, type and origin of a node, for messages."""
     places = graph.origins.get(node, ())
-    return {"name": graph.names.get(node), "op": str(node.op), "type": node.type, "origin": places[0] if places else None}
+    return {
+        "name": graph.names.get(node),
+        "op": str(node.op),
+        "type": node.type,
+        "origin": places[0] if places else None,
+    }

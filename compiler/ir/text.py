@@ -22,7 +22,9 @@ def graph_text(graph: Graph, *, origins: bool = True) -> str:
     left = min(max((len(row[0]) for row in rows), default=0), 76)
     middle = min(max((len(row[1]) for row in rows), default=0), 32)
     lines = [f"{a:<{left}} {b:<{middle}} {c}".rstrip() for a, b, c in rows]
-    results = [f"  return {', '.join(f'{n}={labels[v]}' for n, v in zip(graph.output_names, graph.outputs, strict=True))}"]
+    results = [
+        f"  return {', '.join(f'{n}={labels[v]}' for n, v in zip(graph.output_names, graph.outputs, strict=True))}"
+    ]
     results += [f"  update {labels[state]} <- {labels[value]}" for state, value in graph.updates.items()]
     return "\n".join([f"graph {graph.name}({head})", *lines, *results]) + "\n"
 

@@ -97,6 +97,9 @@ class Value:
     def __getitem__(self, index: Any) -> Any:
         return self._function("getitem")(self, index)
 
+    # Python would otherwise iterate by asking for x[0], x[1], ... for ever.
+    __iter__: Any = None
+
     @property
     def T(self) -> Any:
         """The value with its axes reversed."""
@@ -130,9 +133,9 @@ def _is_size(value: Any) -> bool:
 
 
 #: NumPy's method names; every one is the function of that name.
-METHODS = (
-    "sum mean max min argmax argmin prod var std all any squeeze flatten clip "
-    "exp log sqrt tanh sigmoid relu abs square"
-).split()
+METHODS = tuple(
+    "sum mean prod max min argmax argmin var std all any squeeze flatten clip "
+    "exp log sqrt tanh sigmoid relu square".split()
+)
 for _name in METHODS:
     setattr(Value, _name, _method(_name))

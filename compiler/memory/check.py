@@ -6,6 +6,9 @@ against them.
 
 from __future__ import annotations
 
+import bisect
+import heapq
+
 from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.ir import Layout
 from staticnet.compiler.program import Buffer, Instruction, Program, Storage
@@ -59,9 +62,7 @@ def _lifetimes(program: Program) -> tuple[list[int], list[int]]:
     for buffer in program.buffers:
         if buffer.index in is_written_anywhere:
             continue
-        before = [
-            entry for entry in sorted(writings.get(buffer.storage, ())) if entry[1] < buffer.index
-        ]
+        before = [entry for entry in sorted(writings.get(buffer.storage, ())) if entry[1] < buffer.index]
         if before:
             base = before[-1][1]
             born[buffer.index] = born[base]
@@ -84,14 +85,14 @@ def _check_extent(program: Program, buffer: Buffer) -> None:
         low, high = low + min(reach, 0), high + max(reach, 0)
     itemsize = buffer.type.dtype.itemsize
     if low < 0 or (high + 1) * itemsize > storage.nbytes:
-        raise CompilerError(f"{_name(program, buffer.index)} reaches outside its storage of {storage.nbytes} bytes: {layout}")
+        raise CompilerError(
+            f"{_name(program, buffer.index)} reaches outside its storage of {storage.nbytes} bytes: {layout}"
+        )
     if storage.place == "arena" and storage.offset + storage.nbytes > program.arena_bytes:
         raise CompilerError(f"{_name(program, buffer.index)} reaches outside the arena of {program.arena_bytes} bytes")
 
 
-def _check_write(
-    program: Program, instruction: Instruction, output: int, born: list[int], dies: list[int]
-) -> None:
+def _check_write(program: Program, instruction: Instruction, output: int, born: list[int], dies: list[int]) -> None:
     buffer = program.buffers[output]
     storage = program.storages[buffer.storage]
     if storage.place in {"feed", "constant"}:
@@ -105,9 +106,7 @@ def _check_write(
         _check_state_write(program, instruction, buffer, storage)
 
 
-def _check_in_place(
-    program: Program, instruction: Instruction, position: int, out: Buffer, dies: list[int]
-) -> None:
+def _check_in_place(program: Program, instruction: Instruction, position: int, out: Buffer, dies: list[int]) -> None:
     operand = program.buffers[instruction.inputs[position]]
     same = operand.type == out.type and operand.layout.is_dense and operand.layout.offset == out.layout.offset
     if not same:
@@ -128,55 +127,51 @@ def _check_in_place(
 
 def _check_state_write(program: Program, instruction: Instruction, out: Buffer, storage: Storage) -> None:
     if storage.slot not in program.written:
-        raise CompilerError(f"{instruction.op} writes state {program.states[storage.slot].name}, which is not to change")
+        raise CompilerError(
+            f"{instruction.op} writes state {program.states[storage.slot].name}, which is not to change"
+        )
     for other in program.instructions:
         if other.op.may_fail and other.time >= instruction.time:
             raise CompilerError(f"{other.op} may fail after state {program.states[storage.slot].name} is written")
         for index in other.inputs:
             buffer = program.buffers[index]
             if buffer.storage == storage.index and other.time > instruction.time and buffer.index < out.index:
-                raise CompilerError(f"{other.op} reads the old value of state {program.states[storage.slot].name} too late")
+                raise CompilerError(
+                    f"{other.op} reads the old value of state {program.states[storage.slot].name} too late"
+                )
 
 
 def _check_overlaps(program: Program, born: list[int], dies: list[int]) -> None:
     """Sweep over time with the bytes in use: what is written must not lie on what is still to be read."""
-    arena = [b for b in program.buffers if program.storages[b.storage].place == "arena" and b.type.bytes]
-    writes = sorted(
-        (b for b in arena if any(b.index in i.outputs for i in _at(program, born[b.index]))), key=lambda b: born[b.index]
-    )
-    live: list[Buffer] = []
-    for buffer in writes:
-        now = born[buffer.index]
-        live = [other for other in live if dies[other.index] >= now]
-        for other in live:
-            if not _overlap(program, buffer, other):
+    live: list[tuple[int, int, int]] = []  # (first byte, byte after the last, buffer): disjoint, sorted
+    deaths: list[tuple[int, tuple[int, int, int]]] = []
+    for instruction in program.instructions:
+        while deaths and deaths[0][0] < instruction.time:
+            dead = heapq.heappop(deaths)[1]
+            place = bisect.bisect_left(live, dead)
+            if place < len(live) and live[place] == dead:
+                live.pop(place)
+        operands = {program.buffers[index].storage for index in instruction.inputs}
+        for index in instruction.outputs:
+            storage = program.storages[program.buffers[index].storage]
+            if storage.place != "arena" or not program.buffers[index].type.bytes:
                 continue
-            is_operand = any(
-                program.buffers[index].storage == other.storage
-                for instruction in _at(program, now)
-                for index in instruction.inputs
-            )
-            if dies[other.index] == now and is_operand and other.storage == buffer.storage:
-                continue  # in place, checked where it is written
-            raise CompilerError(
-                f"{_name(program, buffer.index)} is written at {now} over {_name(program, other.index)}, "
-                f"which lives from {born[other.index]} to {dies[other.index]}"
-            )
-        live.append(buffer)
-
-
-def _at(program: Program, time: int) -> list[Instruction]:
-    return _by_time(program).get(time, [])
-
-
-def _by_time(program: Program) -> dict[int, list[Instruction]]:
-    table = program.__dict__.get("_instructions_by_time")
-    if table is None:
-        table = {}
-        for instruction in program.instructions:
-            table.setdefault(instruction.time, []).append(instruction)
-        object.__setattr__(program, "_instructions_by_time", table)
-    return table
+            start, end = storage.offset, storage.offset + storage.nbytes
+            place = bisect.bisect_left(live, (start, 0, 0))
+            while place and live[place - 1][1] > start:
+                place -= 1
+            while place < len(live) and live[place][0] < end:
+                other = live[place][2]
+                is_in_place = dies[other] == instruction.time and program.buffers[other].storage == storage.index
+                if not (is_in_place and storage.index in operands):
+                    raise CompilerError(
+                        f"{_name(program, index)} is written at {instruction.time} over {_name(program, other)}, "
+                        f"which lives from {born[other]} to {dies[other]}"
+                    )
+                live.pop(place)  # in place, and checked where it was written
+            entry = (start, end, index)
+            bisect.insort(live, entry)
+            heapq.heappush(deaths, (dies[index], entry))
 
 
 def _overlap(program: Program, a: Buffer, b: Buffer) -> bool:

@@ -60,9 +60,7 @@ def plan(
 
 
 class _Planner:
-    def __init__(
-        self, graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, reuse: bool
-    ):
+    def __init__(self, graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, reuse: bool):
         self.graph, self.groups, self.binding, self.target, self.reuse = graph, groups, binding, target, reuse
         self.plan = _Plan()
         self.time = 0
@@ -78,7 +76,7 @@ class _Planner:
 
     def _count_uses(self) -> dict[Node, int]:
         """Reads of each node's value: one per operand place, and one that never ends per output or update."""
-        uses = {node: 0 for node in self.graph.nodes}
+        uses = dict.fromkeys(self.graph.nodes, 0)
         for node in self.graph.nodes:
             for source in node.inputs:
                 uses[source] += 1
@@ -300,9 +298,7 @@ class _Planner:
             binding=dict(sorted(self.binding.items())),
             feeds=self._slots("feed"),
             states=self._slots("state"),
-            outputs=tuple(
-                self._slot(name, node) for name, node in zip(graph.output_names, graph.outputs, strict=True)
-            ),
+            outputs=tuple(self._slot(name, node) for name, node in zip(graph.output_names, graph.outputs, strict=True)),
             constants=tuple(plan.constants),
             storages=storages,
             buffers=tuple(plan.buffers),

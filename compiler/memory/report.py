@@ -68,7 +68,9 @@ class MemoryReport:
             most = max(fullest[0].live_bytes, 1)
             for entry in sorted(fullest, key=lambda entry: entry.step):
                 bar = "#" * round(24 * entry.live_bytes / most)
-                lines.append(f"    {entry.step:>4} {entry.label[:40]:<{width}} {format_bytes(entry.live_bytes):>10} {bar}")
+                lines.append(
+                    f"    {entry.step:>4} {entry.label[:40]:<{width}} {format_bytes(entry.live_bytes):>10} {bar}"
+                )
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -109,11 +109,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> No
     size = dims.maximum(dims.ceil_div(distance if step > 0 else -distance, abs(step)), 0)
     counted = iota((size,))
     counted = counted if step == 1 else counted * step
-    return F.cast(counted if _is_zero(start) else counted + start, dtype or dtypes.int64)
-
-
-def _is_zero(size: Size) -> bool:
-    return dims.is_static(size) and size == 0
+    return F.cast(counted if dims.same(start, 0) else counted + start, dtype or dtypes.int64)
 
 
 @function("one_hot")

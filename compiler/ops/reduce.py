@@ -207,21 +207,17 @@ class _OfSome(Reduction, abstract=True):
 
     def infer(self, x: Type) -> Type:
         type = super().infer(x)
-        if is_zero(count_of(x.shape, self.axes)) and not is_zero(type.size):
-            raise ShapeError(no_elements(self.name, x.shape))
+        if dims.same(count_of(x.shape, self.axes), 0) and not dims.same(type.size, 0):
+            raise ShapeError(_no_elements(self.name, x.shape))
         return type
 
     def kernel(self, xp: Any, x: Any, *, out: Any, scratch: Any) -> None:
         if x.size == 0 and out.size > 0:
-            raise RunError(no_elements(self.name, x.shape))
+            raise RunError(_no_elements(self.name, x.shape))
         super().kernel(xp, x, out=out, scratch=scratch)
 
 
-def is_zero(size: Size) -> bool:
-    return dims.is_static(size) and size == 0
-
-
-def no_elements(name: str, shape: Shape) -> str:
+def _no_elements(name: str, shape: Shape) -> str:
     return f"{name} of no elements does not exist: an axis reduced in {format_shape(shape)} is empty"
 
 
@@ -283,8 +279,8 @@ class _ArgExtreme(Op, abstract=True):
         if not set(axes) <= set(range(x.ndim)):
             raise ShapeError(f"{self.name}: axis {self.axis} is out of range for {format_shape(x.shape)}")
         type = Type(reduced_shape(x.shape, axes, self.keepdims), dtypes.int64)
-        if is_zero(count_of(x.shape, axes)) and not is_zero(type.size):
-            raise ShapeError(no_elements(self.name, x.shape))
+        if dims.same(count_of(x.shape, axes), 0) and not dims.same(type.size, 0):
+            raise ShapeError(_no_elements(self.name, x.shape))
         return type
 
     def axes(self, ndim: int) -> tuple[int, ...]:
@@ -295,7 +291,7 @@ class _ArgExtreme(Op, abstract=True):
 
     def kernel(self, xp: Any, x: Any, *, out: Any, scratch: Any) -> None:
         if x.size == 0 and out.size > 0:
-            raise RunError(no_elements(self.name, x.shape))
+            raise RunError(_no_elements(self.name, x.shape))
         if x.size == 0:
             return
         # NumPy copies whatever does not end in the reduced axis; here the copy has its place.

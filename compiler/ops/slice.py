@@ -280,11 +280,11 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
 def _pad_pairs(pad_width: Any, ndim: int) -> list[Shape]:
     """One (before, after) per axis, from any of the forms that NumPy takes."""
     if isinstance(pad_width, Dim) or hasattr(pad_width, "__index__"):
-        return [as_size_pair((pad_width, pad_width))] * ndim
+        return [_size_pair((pad_width, pad_width))] * ndim
     given = list(pad_width)
     if given and all(isinstance(size, Dim) or hasattr(size, "__index__") for size in given):
-        return [as_size_pair(given)] * ndim
-    pairs = [as_size_pair(pair) for pair in given]
+        return [_size_pair(given)] * ndim
+    pairs = [_size_pair(pair) for pair in given]
     if len(pairs) == 1:
         return pairs * ndim
     if len(pairs) != ndim:
@@ -292,7 +292,7 @@ def _pad_pairs(pad_width: Any, ndim: int) -> list[Shape]:
     return pairs
 
 
-def as_size_pair(given: Any) -> Shape:
+def _size_pair(given: Any) -> Shape:
     pair = tuple(map(dims.as_size, (given,) if isinstance(given, Dim) or hasattr(given, "__index__") else given))
     if len(pair) not in (1, 2):
         raise ShapeError(f"pad: (before, after) is a pair, not {format_shape(pair)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.rewrite.engine import rewrite
-from staticnet.compiler.rewrite.exact import EXACT, read_through_broadcasts
+from staticnet.compiler.rewrite.exact import EXACT, keep_reduced_axes, read_through_broadcasts
 from staticnet.compiler.rewrite.fast import FAST
 
 
 def simplify(graph: Graph) -> Graph:
     """Apply the rules whose two sides are equal bit by bit."""
-    return rewrite(read_through_broadcasts(graph), EXACT)
+    return rewrite(read_through_broadcasts(keep_reduced_axes(graph)), EXACT)
 
 
 def accelerate(graph: Graph) -> Graph:

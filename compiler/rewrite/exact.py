@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import numpy as np
 
 from staticnet.compiler import dims
 from staticnet.compiler.dims import Size
 from staticnet.compiler.ir import Graph, Node, apply
-from staticnet.compiler.ops.base import Elementwise
+from staticnet.compiler.ops.base import Elementwise, F
+from staticnet.compiler.ops.reduce import Reduction
 from staticnet.compiler.rewrite.engine import RuleSet
 
 EXACT = RuleSet("exact")
@@ -46,8 +50,6 @@ def shape_without(x: Node, axes: tuple[int, ...], keepdims: bool) -> tuple[Size,
 @helper
 def keeps_every_value(x: Node, middle: Any) -> bool:
     """Whether a cast of `x` to `middle` loses nothing."""
-    import numpy as np
-
     return np.can_cast(x.dtype.numpy, middle.numpy, "safe")
 
 
@@ -96,6 +98,17 @@ rule(
     k=False,
     x_shape=(1, 3),
 )
+
+
+def keep_reduced_axes(graph: Graph) -> Graph:
+    """reduce(x, axes=a) = reshape(reduce(x, axes=a, keepdims=True)): both forms of one reduction then merge."""
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if not isinstance(node.op, Reduction) or node.op.keepdims or not node.op.axes:
+            return None
+        return F.reshape(apply(dataclasses.replace(node.op, keepdims=True), *inputs), node.aval.shape)
+
+    return graph.rebuild(visit)
 
 
 def read_through_broadcasts(graph: Graph) -> Graph:

@@ -1,0 +1,198 @@
+"""The differential harness: one graph run in many ways that must agree, and the name of the pass that is to blame.
+
+Ways are {no pass, each pass alone, all passes} x {with the memory plan, without}, and each also as the
+poisoned run. The plain evaluation of the graph, node by node in fresh memory, is what all are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from staticnet.compiler.errors import VerificationError
+from staticnet.compiler.evaluate import evaluate
+from staticnet.compiler.fusion import fuse
+from staticnet.compiler.ir import Graph
+from staticnet.compiler.lowering import lower
+from staticnet.compiler.memory.check import check_plan
+from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
+from staticnet.compiler.passes.verify import verify
+from staticnet.compiler.pipeline import Prepared, assemble
+from staticnet.compiler.target import Target
+from staticnet.runtime.backend import Backend, get_backend
+from staticnet.runtime.executor import Executor
+from staticnet.runtime.poison import run_poisoned
+from staticnet.runtime.state import State
+
+#: passes after which results agree bit by bit with the plain evaluation
+EXACT_PASSES = frozenset({"eliminate", "fold", "simplify", "cse"})
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of running a graph: which passes, and whether memory is planned."""
+
+    passes: tuple[str, ...]
+    reuse: bool
+
+    def __str__(self) -> str:
+        return f"{'+'.join(self.passes) or 'no pass'}, {'with' if self.reuse else 'without'} the memory plan"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A way of running that does not agree, and what it gives."""
+
+    way: Way
+    output: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the harness found. `guilty` names the passes (or 'plan', 'lower') that alone make a difference."""
+
+    ways: tuple[Way, ...]
+    differences: tuple[Difference, ...]
+    guilty: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences
+
+    def raise_for_status(self) -> None:
+        """VerificationError naming the guilty pass, unless all ways agree."""
+        if self.ok:
+            return
+        first = self.differences[0]
+        raise VerificationError(
+            f"{', '.join(self.guilty) or 'a combination of passes'} changes results: {first.output} with {first.way}: "
+            f"{first.message} ({len(self.differences)} of {len(self.ways)} ways differ)"
+        )
+
+
+def differential(
+    graph: Graph,
+    feeds: Sequence[np.ndarray],
+    states: Sequence[np.ndarray] = (),
+    binding: Mapping[str, int] | None = None,
+    *,
+    passes: Sequence[Pass] | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+) -> Report:
+    """Run a graph in every way and compare outputs and new states.
+
+    `feeds` and `states` are arrays in the order of the graph's inputs. Ways with exact passes only must
+    agree bit by bit, others within `rtol` and `atol`, NaN equal to NaN. `passes` are those to try,
+    all by default.
+    """
+    binding = binding or {}
+    backend = get_backend("cpu")
+    candidates = tuple(passes if passes is not None else dict.fromkeys((*PASSES, *LOWERED_PASSES)))
+    expected = _plain(graph, feeds, states, binding)
+    ways: list[Way] = []
+    differences: list[Difference] = []
+    for chosen in ((), *((each,) for each in candidates), candidates):
+        for reuse in (False, True):
+            way = Way(tuple(each.__name__ for each in chosen), reuse)
+            ways.append(way)
+            exact = all(name in EXACT_PASSES for name in way.passes)
+            tolerance = (0.0, 0.0) if exact else (rtol, atol)
+            try:
+                results = _run(graph, chosen, reuse, feeds, states, binding, backend)
+            except Exception as error:
+                differences.append(Difference(way, "the run", f"{type(error).__name__}: {error}"))
+                continue
+            differences += _compare(way, expected, results, *tolerance)
+    return Report(tuple(ways), tuple(differences), _guilty(differences))
+
+
+def _plain(
+    graph: Graph, feeds: Sequence[np.ndarray], states: Sequence[np.ndarray], binding: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    kinds: dict[str, list] = {"feed": list(feeds), "state": list(states)}
+    values = {node: kinds[node.op.kind].pop(0) for node in graph.inputs}  # type: ignore[attr-defined]
+    results = evaluate(graph.roots, values, binding)
+    return dict(zip(_names(graph), (np.array(array) for array in results), strict=True))
+
+
+def _names(graph: Graph) -> list[str]:
+    return [*graph.output_names, *(f"new {state.op.label}" for state in graph.updates)]  # type: ignore[attr-defined]
+
+
+def _run(
+    graph: Graph,
+    passes: Sequence[Pass],
+    reuse: bool,
+    feeds: Sequence[np.ndarray],
+    states: Sequence[np.ndarray],
+    binding: Mapping[str, int],
+    backend: Backend,
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Results of the run and of the poisoned run, each by name."""
+    prepared = _prepare(graph, passes, backend.target)
+    program = check_plan(assemble(prepared, binding, reuse=reuse))
+    results = []
+    for label in ("run", "poisoned run"):
+        stores = [State(value) for value in states]
+        executor = Executor(program, backend, stores)
+        outputs = executor(feeds) if label == "run" else run_poisoned(executor.new_bound(), feeds)
+        new = dict(zip([slot.name for slot in program.states], (store.numpy() for store in stores), strict=True))
+        updated = {f"new {state.op.label}": new[state.op.label] for state in graph.updates}  # type: ignore[attr-defined]
+        results.append((label, {**dict(zip(graph.output_names, outputs, strict=True)), **updated}))
+    return results
+
+
+def _prepare(graph: Graph, passes: Sequence[Pass], target: Target) -> Prepared:
+    """The pipeline with some passes only, each verified."""
+    early = [each for each in PASSES if each in passes] + [each for each in passes if each not in PASSES]
+    for each in early:
+        graph = verify(each(graph))
+    graph = verify(lower(graph, target))
+    for each in LOWERED_PASSES:
+        if each in passes:
+            graph = verify(each(graph))
+    return Prepared(graph, tuple(fuse(graph, target)), target)
+
+
+def _compare(
+    way: Way,
+    expected: Mapping[str, np.ndarray],
+    runs: Sequence[tuple[str, Mapping[str, np.ndarray]]],
+    rtol: float,
+    atol: float,
+) -> list[Difference]:
+    found = []
+    for label, results in runs:
+        for name, wanted in expected.items():
+            message = _mismatch(wanted, results[name], rtol, atol)
+            if message:
+                found.append(Difference(way, f"{name} of the {label}", message))
+    return found
+
+
+def _mismatch(wanted: np.ndarray, got: np.ndarray, rtol: float, atol: float) -> str | None:
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return f"{got.dtype}{got.shape} instead of {wanted.dtype}{wanted.shape}"
+    if wanted.dtype.kind == "f" and rtol:
+        if np.allclose(wanted, got, rtol=rtol, atol=atol, equal_nan=True):
+            return None
+    elif np.array_equal(wanted, got, equal_nan=wanted.dtype.kind == "f"):
+        return None
+    differs = ~np.isclose(wanted, got, rtol=rtol, atol=atol, equal_nan=True)
+    place = tuple(int(i) for i in np.argwhere(differs)[0]) if differs.any() else ()
+    return f"{got[place]!r} instead of {wanted[place]!r} at {place}, {int(differs.sum())} elements differ"
+
+
+def _guilty(differences: Sequence[Difference]) -> tuple[str, ...]:
+    """Who makes a difference all alone: nobody's pass and no plan blames lowering, no pass and a plan the plan."""
+    bare = {d.way.reuse for d in differences if not d.way.passes}
+    if False in bare:
+        return ("lower",)
+    if True in bare:
+        return ("plan",)
+    alone = [d.way.passes[0] for d in differences if len(d.way.passes) == 1]
+    return tuple(dict.fromkeys(alone))

@@ -1,0 +1,101 @@
+"""What happens when a module is called: its path in the model, and who runs it, the trace or a compiled program."""
+
+from __future__ import annotations
+
+import inspect
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from staticnet import trees
+from staticnet.compiler import origins
+from staticnet.compiler.errors import ArgumentError
+from staticnet.tensors import Tensor
+from staticnet.tracer import current_tracer
+
+if TYPE_CHECKING:
+    from staticnet.nn.module import Module
+
+# The outermost module being called, and the innermost.
+_active: ContextVar[tuple[Module, Module] | None] = ContextVar("staticnet_active_modules", default=None)
+_MOST_PROGRAMS = 8
+
+
+def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run `forward` on tensors; NumPy arrays go to the module's compiled program."""
+    active = _active.get()
+    if active is None and current_tracer() is None and _asks_for_arrays((args, kwargs)):
+        return _call_compiled(module, args, kwargs)
+    if active is None and current_tracer() is not None:
+        label_states(module)
+    name = "" if active is None else _name_within(active[0], active[1], module)
+    token = _active.set((module if active is None else active[0], module))
+    try:
+        with origins.inside_module(name):
+            return module.forward(*args, **kwargs)
+    finally:
+        _active.reset(token)
+
+
+def label_states(module: Module) -> None:
+    """Call every parameter and buffer by its dotted name in this module."""
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        value.label(name)
+
+
+def label(module: Module) -> str:
+    """`features.0 (Conv2d)`, as messages call a module that is being called."""
+    path = origins.module_path()
+    return f"{path} ({type(module).__name__})" if path else type(module).__name__
+
+
+def _asks_for_arrays(arguments: Any) -> bool:
+    values = trees.leaves(arguments)
+    has_arrays = any(isinstance(value, (np.ndarray, np.generic)) for value in values)
+    return has_arrays and not any(isinstance(value, Tensor) for value in values)
+
+
+def _call_compiled(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from staticnet.compiled import compile
+
+    compiled = module._programs.get(_revision(module)) or compile(module)
+    result = compiled(*_positional(module, args, kwargs))
+    # Tracing may have set attributes: what counts is how the module looks now.
+    module._programs[_revision(module)] = compiled
+    while len(module._programs) > _MOST_PROGRAMS:
+        del module._programs[next(iter(module._programs))]
+    return result
+
+
+def _positional(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    if not kwargs:
+        return args
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    if bound.kwargs:
+        raise ArgumentError(f"{type(module).__name__}.forward: give {', '.join(bound.kwargs)} as positional arguments")
+    return bound.args
+
+
+def _revision(module: Module) -> tuple[Any, ...]:
+    """What must be the same for a program of this module to be still right: attributes and modes, all the way down."""
+    return tuple((part._revision, part.training) for part in module.modules())
+
+
+def _name_within(root: Module, caller: Module, module: Module) -> str:
+    """What the module is called inside the one that calls it."""
+    for name, child in caller._modules.items():
+        if child is module:
+            return name
+    for owner in (caller, root):
+        for path, part in owner.named_modules():
+            if part is module and path:
+                return path
+    kind = type(module).__name__
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        raise ArgumentError(
+            f"{kind} is called inside {type(caller).__name__} but is no part of {type(root).__name__}, so its parameters "
+            "would not be trained or saved: assign it to an attribute, put lists of modules into an nn.ModuleList, "
+            "or freeze it"
+        )
+    return kind
