@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from staticnet.compiler import dims
 from staticnet.compiler.ir import Graph, Node, Shape, Type
-from staticnet.compiler.ops.base import Elementwise
+from staticnet.compiler.ops.base import Pointwise
 from staticnet.compiler.ops.reduce import Reduction
+from staticnet.compiler.ops.shape import Broadcast
 from staticnet.compiler.target import Target
 
 Group = tuple[Node, ...]
@@ -44,7 +45,7 @@ def iteration_space(node: Node) -> Shape | None:
     """The shape over which a fusable node iterates: its result's, or a reduction's operand's. None: not fusable."""
     if not isinstance(node.type, Type):
         return None
-    if isinstance(node.op, Elementwise) or node.op.name in {"where", "cast", "broadcast"}:
+    if isinstance(node.op, (Pointwise, Broadcast)):
         return node.type.shape
     if isinstance(node.op, Reduction):
         return node.inputs[0].aval.shape

@@ -11,7 +11,7 @@ import numpy as np
 
 from staticnet.compiler.ir import Layout, Op, Type
 from staticnet.compiler.ir.op import array_digest, format_attribute
-from staticnet.compiler.memory.report import MemoryReport
+from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.origins import Origin
 from staticnet.compiler.target import Target
 

@@ -13,7 +13,7 @@ from staticnet.compiler.errors import ShapeError
 from staticnet.compiler.fusion import Group
 from staticnet.compiler.ir import Graph, Layout, Node, Op, Type, bind_shape, format_shape, has_rule, leaves
 from staticnet.compiler.memory.allocate import allocate, live_peak
-from staticnet.compiler.memory.report import MemoryReport, TimelineEntry
+from staticnet.compiler.memory_report import MemoryReport, TimelineEntry
 from staticnet.compiler.ops.leaf import Constant, Identity, Item, Pack, SizeOf
 from staticnet.compiler.program import Buffer, Copy, Instruction, Program, Slot, Step, Storage
 from staticnet.compiler.target import Target

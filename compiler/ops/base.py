@@ -160,7 +160,11 @@ def sum_to(x: Node, shape: Shape) -> Node:
 # -- elementwise cards ------------------------------------------------------------------------
 
 
-class Elementwise(Op, abstract=True):
+class Pointwise(Op, abstract=True):
+    """Base of ops whose result at a place needs their operands, broadcast together, at that place alone."""
+
+
+class Elementwise(Pointwise, abstract=True):
     """Base of ops that work element by element on operands of one dtype, broadcast together.
 
     A card names its NumPy ufunc and its gradient; its function is registered under the card's name.

@@ -12,7 +12,7 @@ from staticnet.compiler.dims import Size
 from staticnet.compiler.dtypes import DType
 from staticnet.compiler.errors import CompilerError, DTypeError
 from staticnet.compiler.ir import Layout, Node, Op, TupleType, Type, apply, current_builder
-from staticnet.compiler.ops.base import as_node, function, normalize_axis
+from staticnet.compiler.ops.base import Pointwise, as_node, function, normalize_axis
 
 _input_serials = itertools.count()
 
@@ -75,7 +75,9 @@ def constant(value: Any, dtype: Any = None) -> Node:
     strong = isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__")
     array = np.array(value)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise DTypeError(f"a constant of dtype {array.dtype} ({value!r:.60}) has no place in a graph; use numbers or booleans")
+        raise DTypeError(
+            f"a constant of dtype {array.dtype} ({value!r:.60}) has no place in a graph; use numbers or booleans"
+        )
     if wanted is None and not strong and array.dtype == np.float64:
         wanted = np.dtype(np.float32)
     array = np.array(value, dtype=wanted or array.dtype.newbyteorder("="), order="C")
@@ -197,7 +199,7 @@ def stop_gradient(x: Any) -> Node:
     return apply(StopGradient(), as_node(x))
 
 
-class Cast(Op):
+class Cast(Pointwise):
     """The value in another dtype, converted as NumPy's astype does."""
 
     dtype: DType

@@ -29,7 +29,13 @@ class MatMul(Op):
         if x.ndim < 2 or y.ndim < 2:
             raise ShapeError(f"matmul: {format_shape(x.shape)} and {format_shape(y.shape)} must both be matrices")
         _require_inner("matmul", x.shape, y.shape, x.shape[-1], y.shape[-2])
-        batch = broadcast_shapes("matmul", x.shape[:-2], y.shape[:-2])
+        try:
+            batch = broadcast_shapes("matmul", x.shape[:-2], y.shape[:-2])
+        except ShapeError:
+            raise ShapeError(
+                f"matmul: shapes {format_shape(x.shape)} and {format_shape(y.shape)} do not fit: the axes before the "
+                "last two count matrices, and must be equal or 1"
+            ) from None
         return x.with_shape((*batch, x.shape[-2], y.shape[-1]))
 
     def grad(self, g: Node, z: Node, x: Node, y: Node) -> tuple:

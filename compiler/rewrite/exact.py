@@ -10,7 +10,7 @@ import numpy as np
 from staticnet.compiler import dims
 from staticnet.compiler.dims import Size
 from staticnet.compiler.ir import Graph, Node, apply
-from staticnet.compiler.ops.base import Elementwise, F
+from staticnet.compiler.ops.base import F, Pointwise
 from staticnet.compiler.ops.reduce import Reduction
 from staticnet.compiler.rewrite.engine import RuleSet
 
@@ -79,6 +79,8 @@ rule("x + x = x * 2", where="not is_integer(x)")
 
 rule("where(c, x, x) = x")
 rule("where(logical_not(c), x, y) = where(c, y, x)")
+rule("where(c, x, 0) = masked(x, c)")
+rule("where(c, 0, x) = masked(x, logical_not(c))")
 rule("cast(cast(x, dtype=m), dtype=d) = cast(x, d)", where="keeps_every_value(x, m)", m="float64", d="float32")
 
 rule("transpose(transpose(x, axes=p), axes=q) = transpose(x, compose(p, q))", p=(1, 0), q=(1, 0))
@@ -115,7 +117,7 @@ def read_through_broadcasts(graph: Graph) -> Graph:
     """op(broadcast(x), y) = op(x, y) for elementwise ops, where y alone gives the result its shape."""
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if not isinstance(node.op, Elementwise) and node.op.name != "where":
+        if not isinstance(node.op, Pointwise):
             return None
         sources = tuple(source.inputs[0] if source.op.name == "broadcast" else source for source in inputs)
         if sources == inputs:
