@@ -12,12 +12,12 @@ def graph_text(graph: Graph, *, origins: bool = True) -> str:
 
     Feeds stand in the head, states marked; outputs and updates stand in the last lines.
     """
-    labels = label_nodes(graph)
+    labels, inputs = label_nodes(graph), set(graph.inputs)
     head = ", ".join(f"{'state ' if is_state(node) else ''}{labels[node]}: {node.type}" for node in graph.inputs)
     rows = [
         (f"  {labels[node]} = {call_text(node, labels)}", f": {node.type}", origin_text(graph, node) if origins else "")
         for node in graph.nodes
-        if node not in set(graph.inputs)
+        if node not in inputs
     ]
     left = min(max((len(row[0]) for row in rows), default=0), 76)
     middle = min(max((len(row[1]) for row in rows), default=0), 32)
@@ -42,7 +42,9 @@ def label_nodes(graph: Graph) -> dict[Node, str]:
         if text is None and node in inputs:
             text = getattr(node.op, "label", None)
         if text is None or text in taken:
-            text, count = str(count), count + 1
+            while str(count) in taken:
+                count += 1
+            text = str(count)
         taken.add(text)
         labels[node] = f"%{text}"
     return labels

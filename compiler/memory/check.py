@@ -111,13 +111,7 @@ def _check_in_place(program: Program, instruction: Instruction, position: int, o
     same = operand.type == out.type and operand.layout.is_dense and operand.layout.offset == out.layout.offset
     if not same:
         raise CompilerError(f"{instruction.op} overwrites {_name(program, operand.index)} of another type or layout")
-    declared = position in instruction.op.in_place
-    alike = any(
-        program.buffers[instruction.inputs[p]].layout == operand.layout and p in instruction.op.in_place
-        for p in range(len(instruction.inputs))
-        if program.buffers[instruction.inputs[p]].storage == operand.storage
-    )
-    if not declared and not alike:
+    if position not in instruction.op.in_place:
         raise CompilerError(f"{instruction.op} is not declared in-place for operand {position}")
     if program.storages[operand.storage].place in {"feed", "constant"}:
         raise CompilerError(f"{instruction.op} overwrites the {program.storages[operand.storage].place} it reads")

@@ -187,8 +187,8 @@ class _Planner:
             space = self.plan.spaces[storage]
             if space.place != "arena" or space.pending or not self._is_whole(operands[i], types[0]):
                 continue
-            others = (o for o in operands if self.plan.buffers[o].storage == storage)
-            if all(self._is_whole(other, types[0]) for other in others):
+            sharing = [j for j, o in enumerate(operands) if self.plan.buffers[o].storage == storage]
+            if all(j in op.in_place and self._is_whole(operands[j], types[0]) for j in sharing):
                 self.plan.in_place += 1
                 return storage, i
         return None, None

@@ -284,6 +284,8 @@ class Where(Pointwise):
     def kernel(self, xp: Any, condition: Any, x: Any, y: Any, *, out: Any, scratch: Any) -> None:
         # y ^ ((x ^ y) * condition) on the bits: a masked copy costs ten times as much.
         x, y, bits = as_bits(x), as_bits(y), as_bits(out)
+        if x.shape != out.shape:
+            x = xp.broadcast_to(x, out.shape)  # cupy wants `out` in the shape of the operands together
         xp.bitwise_xor(x, y, out=bits)
         xp.multiply(bits, condition, out=bits)
         xp.bitwise_xor(bits, y, out=bits)

@@ -113,14 +113,14 @@ def check_layouts(row: Row, arrays: Sequence[np.ndarray], case: Case, rtol: floa
 
 
 def check_in_place(row: Row, rng: np.random.Generator) -> None:
-    """A result may take the memory of each operand the card names, where their types are equal."""
+    """A result may take the memory of operands the card names, of several where they are one array of equal type."""
     case = build(row)
     values = dict(zip(case.inputs, draw(row, rng), strict=True))
     for node in case.nodes(row.ops[0]):
         arrays = evaluation.evaluate(node.inputs, values, case.binding)
         places = [i for i in node.op.in_place if node.inputs[i].type == node.type]
         for place in places:
-            twins = [i for i in range(len(arrays)) if i != place and node.inputs[i].type == node.type]
+            twins = [i for i in places if i != place]
             for shared in ([place], *([place, twin] for twin in twins)):
                 overwrite(node, arrays, case, shared)
 
