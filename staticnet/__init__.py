@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"staticnet.{name}")
     source = _NAMES.get(name)
+    if source is None and importlib.util.find_spec(f"{__name__}.{name}"):
+        return importlib.import_module(f"{__name__}.{name}")  # `from staticnet import lazy` asks here first
     value = getattr(importlib.import_module(source or "staticnet.functional"), name)
     globals()[name] = value
     return value

@@ -14,7 +14,7 @@ from staticnet import trees
 from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError, FeedError, ShapeError, TraceError, UndecidableSizeError
 from staticnet.compiler.ir import Graph, Node
-from staticnet.compiler.memory.report import MemoryReport
+from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.pipeline import Prepared, assemble, prepare
 from staticnet.compiler.program import Program
 from staticnet.config import config

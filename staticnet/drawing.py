@@ -12,6 +12,9 @@ from staticnet.compiler.errors import ArgumentError, MissingDependencyError
 from staticnet.compiler.ir import Graph, Node, current_builder, topological
 from staticnet.compiler.ops.leaf import Input
 
+Groups = Sequence[Sequence[Node]]
+Roles = Mapping[Node, str]
+
 STAGES = ("forward", "backward", "optimised")
 
 
@@ -77,14 +80,14 @@ def draw(
         depth=depth,
         groups=groups,
         roles=roles,
-        trainable=_parameters(graph),
+        trainable=_parameters(graph, what),
         title=title,
         horizontal=horizontal,
     )
     return Drawing(text) if path is None else render(text, path, format)
 
 
-def _subject(what: Any, stage: str, specs: Sequence[Any]) -> tuple[Graph, Sequence[Sequence[Node]], Mapping[Node, str] | None]:
+def _subject(what: Any, stage: str, specs: Sequence[Any]) -> tuple[Graph, Groups, Roles | None]:
     """The graph to draw, its fused groups, and the roles of its nodes."""
     if hasattr(what, "graph_at"):
         graph = what.graph_at(stage)
@@ -153,7 +156,7 @@ def _leaf_name(node: Node) -> str:
     return f"{lazy.value_of(node).reshape(()).item():.6g}" if isinstance(size, int) and size == 1 else "tensor"
 
 
-def _told_apart(roles: Mapping[Node, str]) -> Mapping[Node, str] | None:
+def _told_apart(roles: Roles) -> Roles | None:
     """Roles, unless all nodes have the same one."""
     return roles if len(set(roles.values())) > 1 else None
 
@@ -179,10 +182,11 @@ def _roles_by_structure(graph: Graph) -> dict[Node, str] | None:
     return roles if backward else None
 
 
-def _parameters(graph: Graph) -> list[Node] | None:
-    """The states that count as parameters, None where the graph does not know its states."""
-    if not hasattr(graph, "states"):
+def _parameters(graph: Graph, what: Any) -> list[Node] | None:
+    """The states that count as parameters, None where nobody knows them."""
+    traced = next((g for g in (graph, getattr(what, "graph", None)) if hasattr(g, "states")), None)
+    if traced is None:
         return None
     from staticnet.summary import parameters_of
 
-    return list(parameters_of(graph))
+    return list(parameters_of(traced))

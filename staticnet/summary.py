@@ -1,4 +1,4 @@
-"""The table of a model: for each module its ops, output shape, parameters, multiply-adds and bytes, from the graph alone."""
+"""The table of a model, from its graph alone: per module ops, output shape, parameters, multiply-adds, bytes."""
 
 from __future__ import annotations
 
@@ -132,8 +132,10 @@ def _note_leaving(graph: Graph, needed: tuple[Node, ...], home: dict[Node, _Laye
     """Which values leave their module: read in another one, or an output; where none does, the last value."""
     leaving = dict.fromkeys(graph.outputs)
     for node in needed:
-        if not isinstance(node.op, Item):
-            leaving.update((source, None) for source in node.inputs if home.get(_producer(source)) is not home.get(node))
+        if isinstance(node.op, Item):
+            continue
+        here = home.get(node)
+        leaving.update((source, None) for source in node.inputs if home.get(_producer(source)) is not here)
     for node in needed:
         layer = home.get(_producer(node))
         if layer is None or not isinstance(node.type, Type):
@@ -164,9 +166,8 @@ def parameters_of(graph: Graph) -> dict[Node, None]:
         if not _is_state(node):
             continue
         owner = _owner(graph, node)
-        if hasattr(owner, "requires_grad") and _is_parameter(owner):
-            found[node] = None
-        elif owner is None and node.dtype.is_float and node not in graph.updates:
+        is_parameter = _is_parameter(owner) if owner else node.dtype.is_float and node not in graph.updates
+        if is_parameter:
             found[node] = None
     return found
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from staticnet.compiler import dims
-from staticnet.compiler.errors import CompilerError
+from staticnet.compiler.errors import CompilerError, StaticnetError
 from staticnet.compiler.ir.node import Builder, Node, Origins, building
 from staticnet.compiler.ir.types import leaves
 
@@ -82,23 +82,26 @@ class Graph:
         """
         builder = Builder(intern=intern)
         new: dict[Node, Node] = {}
+        places: Origins = ()
         with building(builder):
-            for node in self.nodes:
-                inputs = tuple([new[source] for source in node.inputs])
-                places = self.origins.get(node, ())
-                with builder.at(places):
+            try:
+                for node in self.nodes:
+                    inputs = tuple([new[source] for source in node.inputs])
+                    builder.origin = places = self.origins.get(node, ())
                     result = visit(node, inputs)
                     if result is None:
-                        if inputs == node.inputs:
-                            result = builder.adopt(node)
-                        else:
-                            result = builder.make(node.op, inputs, node.type)
-                if result is not node:
-                    check_same_type(node, result)
-                new[node] = result
-                builder.add_origins(result, places)
-                if node in self.names:
-                    builder.names.setdefault(result, self.names[node])
+                        is_kept = inputs == node.inputs
+                        result = builder.adopt(node) if is_kept else builder.make(node.op, inputs, node.type)
+                    if result is not node:
+                        check_same_type(node, result)
+                    new[node] = result
+                    builder.add_origins(result, places)
+                    if node in self.names:
+                        builder.names.setdefault(result, self.names[node])
+            except StaticnetError as error:
+                if places:
+                    error.origin = places[0]
+                raise
         return Graph(
             (new[node] for node in self.inputs),
             (new[node] for node in self.outputs),
