@@ -23,6 +23,8 @@ class State:
         array = np.array(value, order="C")
         self.array: Any = np.require(array, array.dtype.newbyteorder("="), ["C", "W", "O"])
         self.name = name
+        #: a weak reference to the Parameter or Buffer that this is the storage of, if any
+        self.owner: Any = None
         self.device = "cpu"
         self.version = 0
         self.domain: Domain | None = None  # the lock it shares with states that are used together

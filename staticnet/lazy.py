@@ -7,6 +7,7 @@ constants; equal structures therefore share one program, whatever numbers are in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -20,12 +21,18 @@ from staticnet.runtime.state import State
 if TYPE_CHECKING:
     from staticnet.tensors import Tensor
 
+#: makes the nodes outside any trace, and forgets those that nobody holds
+PROMPT = Context().run(current_builder)
 # What nodes are worth: leaves from the start, others once evaluated. A state is read anew each time.
 _known: WeakKeyDictionary[Node, np.ndarray | State] = WeakKeyDictionary()
 # Evaluated leaves, and the node that each was before, for gradients.
 _history: WeakKeyDictionary[Node, Node] = WeakKeyDictionary()
 # The tensors that somebody still holds, by the serial of their node.
 _held: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+# Those of them that are not computed yet.
+_pending: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+#: nodes that are looked at in search of tensors that could be computed along with one that is asked for
+MOST_LOOKED_AT = 4096
 # Numbers that rewrite rules recognise stay in the program; all others are inputs of it.
 _LANDMARKS = (0, 1, -1)
 
@@ -33,9 +40,9 @@ _LANDMARKS = (0, 1, -1)
 def leaf(value: np.ndarray | State) -> Node:
     """A node worth an array, which nobody may change from now on, or whatever a state holds when it is read."""
     type = value.type if isinstance(value, State) else Type(value.shape, value.dtype)
-    builder = current_builder()
-    node = make_input("leaf", type)
-    builder.names.pop(node, None)
+    with building(PROMPT):
+        node = make_input("leaf", type)
+    del PROMPT.names[node]
     if isinstance(value, np.ndarray):
         value.flags.writeable = False
     _known[node] = value
@@ -45,6 +52,8 @@ def leaf(value: np.ndarray | State) -> Node:
 def hold(tensor: Tensor, node: Node) -> None:
     """Remember that a tensor stands for a node: its value is kept when something that needs it is evaluated."""
     _held[node.serial] = tensor
+    if not _is_known(node):
+        _pending[node.serial] = tensor
 
 
 def held(node: Node) -> Tensor | None:
@@ -59,18 +68,42 @@ def value_of(node: Node) -> np.ndarray:
 
 
 def evaluate(roots: Iterable[Node]) -> None:
-    """Compute the values of nodes, and of what lies on the way and is still held by a tensor, in one run."""
+    """Compute the values of nodes in one run.
+
+    Nothing is computed twice: what lies on the way and is still held by a tensor keeps its value, and what
+    is held and builds on what is computed now is computed along with it.
+    """
     roots = [node for node in dict.fromkeys(roots) if not _is_known(node)]
     if not roots:
         return
-    needed = post_order(roots, lambda node: () if node in _known else node.inputs)
-    on_the_way = [node for node in needed if node.serial in _held and not _is_known(node)]
-    wanted = list(dict.fromkeys([*roots, *on_the_way]))
-    graph, arrays = _program(needed, wanted)
+    computed = [node for node in post_order(roots, _operands) if not _is_known(node)]
+    on_the_way = [node for node in computed if node.serial in _pending]
+    wanted = list(dict.fromkeys([*roots, *on_the_way, *_building_on(computed)]))
+    graph, arrays = _program(post_order(wanted, _operands), wanted)
     for node, array in zip(wanted, _run(graph, arrays), strict=True):
         array.flags.writeable = False
         _known[node] = array
         _settle(node, array)
+
+
+def _operands(node: Node) -> tuple[Node, ...]:
+    return () if node in _known else node.inputs
+
+
+def _building_on(computed: Sequence[Node]) -> list[Node]:
+    """The nodes that are held, not known, and read something of what is computed now; the newest are looked at first."""
+    oldest = min((node.serial for node in computed), default=0)
+    reads = dict.fromkeys(computed, True)
+    most = len(reads) + MOST_LOOKED_AT
+
+    def sources(node: Node) -> tuple[Node, ...]:
+        return () if node in reads or node.serial < oldest else _operands(node)
+
+    waiting = sorted([(serial, tensor._node) for serial, tensor in list(_pending.items())], reverse=True)
+    for _, root in waiting:
+        for node in post_order([root], sources) if len(reads) < most else ():
+            reads.setdefault(node, any(reads.get(source, False) for source in sources(node)))
+    return [root for _, root in reversed(waiting) if reads.get(root)]
 
 
 def _run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -83,6 +116,7 @@ def _run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _settle(node: Node, array: np.ndarray) -> None:
     """From now on the tensor of an evaluated node is a leaf; how it came about is kept for gradients alone."""
     tensor = _held.get(node.serial)
+    _pending.pop(node.serial, None)
     if tensor is None:
         return
     result = leaf(array)
@@ -156,7 +190,7 @@ def post_order(roots: Iterable[Node], sources: Callable[[Node], tuple[Node, ...]
 def _program(needed: Sequence[Node], wanted: Sequence[Node]) -> tuple[Graph, list[np.ndarray]]:
     """The graph that computes `wanted`, and the arrays to feed it."""
     builder = Builder()
-    origins = current_builder().origins
+    origins = PROMPT.origins
     fixed = _fixed_constants(needed)
     new: dict[Node, Node] = {}
     inputs: list[Node] = []

@@ -87,9 +87,8 @@ class _Layer:
 def summarize(graph: Graph) -> Summary:
     """The summary of a graph; sizes that are not known stay symbolic, as in `1152*batch`.
 
-    Rows are the innermost modules that ops were made in. Which states are parameters is known for a
-    traced model; otherwise all float states that are never written count. Only what the outputs need
-    is listed, so that a training graph's updates are no layers.
+    Rows are the innermost modules that ops were made in. Only what the outputs need is listed, so that
+    a training graph's updates are no layers.
     """
     needed = topological(graph.outputs)
     layers = _layers(graph, needed)
@@ -159,15 +158,15 @@ def multiply_adds(node: Node) -> Size:
 def parameters_of(graph: Graph) -> dict[Node, None]:
     """The state inputs of a graph that are parameters of the model, in order.
 
-    A state whose owner is known is asked; any other counts when it is float and no update writes it.
+    Where the owner of a state is not known, it counts when it is float, no update writes it, and it is
+    not read as running statistics.
     """
     found = {}
     for node in graph.inputs:
         if not _is_state(node):
             continue
         owner = _owner(graph, node)
-        is_parameter = _is_parameter(owner) if owner else node.dtype.is_float and node not in graph.updates
-        if is_parameter:
+        if _is_parameter(owner) or (owner is None and _looks_like_weight(graph, node)):
             found[node] = None
     return found
 
@@ -188,6 +187,20 @@ def _is_parameter(owner: object) -> bool:
     from staticnet.nn.parameter import Parameter
 
     return isinstance(owner, Parameter)
+
+
+def _looks_like_weight(graph: Graph, node: Node) -> bool:
+    from staticnet.exporters.captions import operand_name
+
+    if not node.dtype.is_float or node in graph.updates:
+        return False
+    roles = [
+        operand_name(user.op, position)
+        for user in graph.users[node]
+        for position, source in enumerate(user.inputs)
+        if source is node
+    ]
+    return not roles or not all(role.startswith("running_") for role in roles)
 
 
 # -- text and small parts ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ from staticnet import habits, lazy
 from staticnet.boundary import boundary
 from staticnet.compiler import dtypes
 from staticnet.compiler.errors import ArgumentError, DTypeError, HabitError, TraceError
-from staticnet.compiler.ir import Node, Type, Value, current_builder
+from staticnet.compiler.ir import Node, Type, Value
 from staticnet.compiler.ir.value import METHODS
 from staticnet.compiler.ops.base import F
 from staticnet.spec import TensorSpec
@@ -63,7 +63,7 @@ class Tensor(Value):
 
     def replace_node(self, node: Node) -> None:
         """Stand for another node of the same value from now on."""
-        names = current_builder().names
+        names = lazy.PROMPT.names
         if self._node in names:
             names[node] = names[self._node]
         self._node = node
@@ -90,9 +90,10 @@ class Tensor(Value):
         self._names()[self._node] = text
 
     def _names(self) -> Any:
-        return current_builder().names if self._tracer is None else self._tracer.builder.names
+        return lazy.PROMPT.names if self._tracer is None else self._tracer.builder.names
 
-    def __getattr__(self, name: str) -> NoReturn:
+    @boundary
+    def __getattr__(self, name: str) -> Any:
         habits.explain("a tensor", name, habits.OF_TENSORS)
 
     def __setattr__(self, name: str, value: Any) -> None:

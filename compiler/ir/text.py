@@ -13,7 +13,8 @@ def graph_text(graph: Graph, *, origins: bool = True) -> str:
     Feeds stand in the head, states marked; outputs and updates stand in the last lines.
     """
     labels, inputs = label_nodes(graph), set(graph.inputs)
-    head = ", ".join(f"{'state ' if is_state(node) else ''}{labels[node]}: {node.type}" for node in graph.inputs)
+    heads = [f"{'state ' if is_state(node) else ''}{labels[node]}: {node.type}" for node in graph.inputs]
+    head = ", ".join(heads) if len(heads) <= 4 else "".join(f"\n    {each}," for each in heads) + "\n"
     rows = [
         (f"  {labels[node]} = {call_text(node, labels)}", f": {node.type}", origin_text(graph, node) if origins else "")
         for node in graph.nodes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from staticnet.compiler import dims
 from staticnet.compiler.dims import Size
+from staticnet.compiler.dtypes import DType
 from staticnet.compiler.ir import Graph, Node, apply
 from staticnet.compiler.ops.base import F, Pointwise
 from staticnet.compiler.ops.reduce import Reduction
@@ -48,15 +48,22 @@ def shape_without(x: Node, axes: tuple[int, ...], keepdims: bool) -> tuple[Size,
 
 
 @helper
-def keeps_every_value(x: Node, middle: Any) -> bool:
-    """Whether a cast of `x` to `middle` loses nothing."""
-    return np.can_cast(x.dtype.numpy, middle.numpy, "safe")
+def is_signed(x: Node) -> bool:
+    return x.dtype.numpy.kind in "if"
+
+
+@helper
+def is_detour(x: Node, middle: DType, target: DType) -> bool:
+    """Whether a cast of `x` to `middle` on the way to `target` makes no difference to any value."""
+    is_rounded = x.dtype.is_integer and x.dtype.itemsize == 8 and middle.is_float  # NumPy calls that safe
+    is_cut = middle.is_float and target.is_integer  # beyond the range of integers, casts go by the source's type
+    return np.can_cast(x.dtype.numpy, middle.numpy, "safe") and not is_rounded and not is_cut
 
 
 rule("negative(negative(x)) = x")
 rule("logical_not(logical_not(x)) = x")
 rule("absolute(absolute(x)) = absolute(x)")
-rule("absolute(negative(x)) = absolute(x)")
+rule("absolute(negative(x)) = absolute(x)", where="is_signed(x)")
 rule("relu(relu(x)) = relu(x)")
 rule("square(negative(x)) = square(x)")
 rule("square(absolute(x)) = square(x)")
@@ -81,14 +88,14 @@ rule("where(c, x, x) = x")
 rule("where(logical_not(c), x, y) = where(c, y, x)")
 rule("where(c, x, 0) = masked(x, c)")
 rule("where(c, 0, x) = masked(x, logical_not(c))")
-rule("cast(cast(x, dtype=m), dtype=d) = cast(x, d)", where="keeps_every_value(x, m)", m="float64", d="float32")
+rule("cast(cast(x, dtype=m), dtype=d) = cast(x, d)", where="is_detour(x, m, d)", m="float64", d="float32")
 
 rule("transpose(transpose(x, axes=p), axes=q) = transpose(x, compose(p, q))", p=(1, 0), q=(1, 0))
 rule("reshape(reshape(x, shape=s), shape=t) = reshape(x, t)", s=(6,), t=(3, 2))
 rule("broadcast(broadcast(x, shape=s), shape=t) = broadcast_to(x, t)", s=(2, 3), t=(4, 2, 3))
 rule(
     "sum(x, axes=a, keepdims=k) = reshape(x, shape_without(x, a, k))",
-    where="is_one_everywhere(x, a) and x.dtype.accumulator == x.dtype.name",
+    where="is_one_everywhere(x, a) and is_integer(x)",
     a=(0,),
     k=False,
     x_shape=(1, 3),

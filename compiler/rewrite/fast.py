@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from staticnet.compiler.ir import Node
 from staticnet.compiler.ops.base import F
 from staticnet.compiler.ops.leaf import scalar_value
 from staticnet.compiler.rewrite.engine import RuleSet
+from staticnet.compiler.rewrite.exact import is_one_everywhere, shape_without
 
 FAST = RuleSet("fast")
 rule, helper = FAST.rule, FAST.helper
+helper(is_one_everywhere)
+helper(shape_without)
 
 
 @helper
@@ -18,15 +23,12 @@ def number(node: Node) -> float:
 
 
 @helper
-def is_finite_product(a: Node, b: Node) -> bool:
-    """Whether two constants have a product that neither overflows nor vanishes."""
-    import math
-
-    import numpy as np
-
-    product = number(a) * number(b)
-    limits = np.finfo(a.dtype.numpy) if a.dtype.is_float else None
-    return limits is not None and math.isfinite(product) and float(limits.tiny) <= abs(product) <= float(limits.max)
+def is_normal(factor: float, x: Node) -> bool:
+    """Whether a number neither overflows nor vanishes in the dtype of `x`, a float type."""
+    if not x.dtype.is_float:
+        return False
+    limits = np.finfo(x.dtype.numpy)
+    return float(limits.tiny) <= abs(factor) <= float(limits.max)
 
 
 @helper
@@ -40,13 +42,14 @@ rule("power(x, 2) = square(x)")
 rule("power(x, -1) = reciprocal(x)", where="x.dtype.is_float")
 rule("power(x, 0.5) = sqrt(x)", where="x.dtype.is_float")
 rule("power(x, 3) = square(x) * x")
-rule("x * A * B = scaled(x, number(A) * number(B))", where="is_finite_product(A, B)")
-rule("x / A * B = scaled(x, number(B) / number(A))", where="number(A) and is_finite_product(reciprocal_of(A), B)")
-rule("-x * A = scaled(x, -number(A))")
-rule("-(x * A) = scaled(x, -number(A))")
-
-
-@helper
-def reciprocal_of(node: Node) -> Node:
-    """The constant 1 / node."""
-    return F.constant(1 / number(node), node.dtype)
+rule("x * A * B = scaled(x, number(A) * number(B))", where="is_normal(number(A) * number(B), x)")
+rule("x / A * B = scaled(x, number(B) / number(A))", where="number(A) and is_normal(number(B) / number(A), x)")
+rule("-x * A = scaled(x, -number(A))", where="x.dtype.is_float")
+rule("-(x * A) = scaled(x, -number(A))", where="x.dtype.is_float")
+rule(
+    "sum(x, axes=a, keepdims=k) = reshape(x, shape_without(x, a, k))",
+    where="is_one_everywhere(x, a) and x.dtype.is_float",
+    a=(0,),
+    k=False,
+    x_shape=(1, 3),
+)

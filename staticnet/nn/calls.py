@@ -59,7 +59,7 @@ def _asks_for_arrays(arguments: Any) -> bool:
 def _call_compiled(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     from staticnet.compiled import compile
 
-    compiled = module._programs.get(_revision(module)) or compile(module)
+    compiled = module._programs.get(_revision(module)) or compile(module, device=module._device)
     result = compiled(*_positional(module, args, kwargs))
     # Tracing may have set attributes: what counts is how the module looks now.
     module._programs[_revision(module)] = compiled

@@ -37,6 +37,7 @@ class Module:
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_revision", 0)
         object.__setattr__(self, "_programs", {})
+        object.__setattr__(self, "_device", None)
         object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,6 +58,7 @@ class Module:
         home = "_parameters" if isinstance(value, Parameter) else "_buffers" if isinstance(value, Buffer) else None
         home = "_modules" if isinstance(value, Module) else home
         self._check_ready(name, home)
+        self._check_replaced(name, home, value)
         if home is None and value is None:
             home = next((own for own in _OWN if name in getattr(self, own)), None)
         for own in _OWN:
@@ -77,6 +79,18 @@ class Module:
         if home is not None and (not name or "." in name):
             raise ArgumentError(f"{type(self).__name__}: {name!r} is no name for a part of a module: no dots, not empty")
 
+    def _check_replaced(self, name: str, home: str | None, value: Any) -> None:
+        """Keep states from being lost by assigning a value over them, and from being hidden by the class."""
+        owner = type(self).__name__
+        if home is None and value is not None and (name in self._parameters or name in self._buffers):
+            raise HabitError(
+                f"{owner}.{name} is a state and stays one: write `self.{name}.assign(value)` in `forward`, "
+                f"`.{name}.set(value)` outside, or assign a new Parameter or Buffer"
+            )
+        if home is not None and name not in getattr(self, home) and hasattr(type(self), name):
+            raise ArgumentError(f"{owner} has a class attribute {name!r}, which would hide this part: choose another name")
+
+    @boundary
     def __getattr__(self, name: str) -> Any:
         for own in _OWN:
             if own not in self.__dict__:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -46,6 +47,7 @@ class StateTensor(Tensor):
         if isinstance(data, Tensor):
             raise StateError(f"a state starts from numbers, not from a value of a trace: {data!r}")
         self._state = State(to_array(data, dtype), self._label)
+        self._state.owner = weakref.ref(self)
         self._node = lazy.leaf(self._state)
         lazy.hold(self, self._node)
 

@@ -58,7 +58,7 @@ ARITHMETIC = [
     binary("add", Arg(("N", 1)), Arg((1, 3)), id="add_outer"),
     binary("add", X, Arg(()), id="add_scalar"),
     binary("add", WHOLE, WHOLE, id="add_integers"),
-    binary("add", TRUTH, TRUTH, id="add_booleans", onnx=False),
+    binary("add", TRUTH, TRUTH, id="add_booleans"),
     binary("subtract", X, Arg(("N", 1))),
     binary("subtract", Arg(()), X, id="subtract_from_scalar"),
     binary("multiply", X, X),

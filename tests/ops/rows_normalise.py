@@ -57,7 +57,7 @@ def layer_norm(x: np.ndarray, count: int) -> np.ndarray:
 
 
 IMAGE = Arg(("N", 3, "H", 4))
-TRAINING = {"rtol": 1e-5, "atol": 1e-5, "onnx": False}
+TRAINING = {"rtol": 1e-5, "atol": 1e-5}
 
 ROWS: list[Row] = [
     row("batch_norm", IMAGE, normalised, training=False, rtol=1e-5),

@@ -73,7 +73,7 @@ BROKEN = {
     "float32 into garbage": (SUM, "kernel", careless_of_garbage),
     "float32 of operands that stay": (EXP, "kernel", careless_of_operands),
     "float64": (EXP, "kernel", single),
-    "in_place": (WHERE, "in_place", (1,)),
+    "in_place": (WHERE, "in_place", (1, 2)),
     "expansion": (LOSS, "grad", lambda self, g, y, x, target: (g * F.sigmoid(x), -g * x)),
     "memory": (EXP, "kernel", wasteful),
     "gradient": (SQUARE, "grad", lambda self, g, y, x: (g * x,)),

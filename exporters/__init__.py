@@ -1,0 +1,1 @@
+"""How a graph leaves: as a file for other runtimes, as a picture."""
