@@ -1,9 +1,9 @@
-"""What one compiled call costs beside its arithmetic: the smallest program there is."""
+"""What a compiled call costs beside its arithmetic: the smallest programs there are."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,42 @@ import staticnet as sn
 from benchmarks.figures import Figure, median
 
 TITLE = "Overhead of a call"
-METHOD = "One addition, and a chain of 50, on arrays of 4 numbers: medians of many calls, beside the same in plain NumPy."
+METHOD = "A sine, and a chain of 50, of 4 numbers: medians over many calls, beside the same in plain NumPy."
+
+LENGTHS = (1, 50)
+CALLS = 5_000
 
 
 def run(*, quick: bool = False) -> list[Figure]:
-    """Times of a call of 1 and of 50 instructions; few calls when `quick`."""
-    calls = 50 if quick else 5_000
+    """Times of calls of 1 and 50 instructions; few calls when `quick`."""
+    calls = 50 if quick else CALLS
     x = np.ones(4, np.float32)
     figures = []
-    for count in (1, 50):
-        compiled = sn.compile(lambda x, count=count: _additions(x, count, sn.maximum))
-        times = [seconds_per_call(function, (x,), calls) for function in (compiled, lambda x: _additions(x, count, np.maximum))]
-        note = f"NumPy alone {times[1] * 1e6:.1f} us"
-        figures.append(Figure(f"compiled call of {count} instruction{'s' * (count > 1)}", times[0] * 1e6, "us", note=note))
+    for length in LENGTHS:
+        compiled = seconds_per_call(sn.compile(chain(length, sn.sin)), x, calls)
+        plain = seconds_per_call(chain(length, np.sin), x, calls)
+        label = f"compiled call of {length} instruction{'s' * (length > 1)}"
+        figures.append(Figure(label, compiled * 1e6, "us", note=f"NumPy alone {plain * 1e6:.3g} us"))
     return figures
 
 
-def seconds_per_call(function: Callable[..., Any], arguments: Sequence[Any], calls: int) -> float:
+def chain(length: int, sine: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that takes the sine `length` times."""
+
+    def function(x: Any) -> Any:
+        for _ in range(length):
+            x = sine(x)
+        return x
+
+    return function
+
+
+def seconds_per_call(function: Callable[[Any], Any], x: np.ndarray, calls: int) -> float:
     """Median seconds of one call after a warm-up."""
-    function(*arguments)
+    function(x)
     times = []
     for _ in range(calls):
         start = time.perf_counter()
-        function(*arguments)
+        function(x)
         times.append(time.perf_counter() - start)
     return median(times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,9 +12,9 @@ from benchmarks.figures import Figure, median
 
 TITLE = "Import time"
 METHOD = (
-    "Each import in a fresh interpreter, outside the repository, several rounds in turn; the median of an interpreter that "
-    "imports nothing is taken off both. Modules of staticnet load when they are first used, so the same with what a "
-    "training script touches stands beside it; that includes NumPy."
+    "Each import in a fresh interpreter, outside the repository, several rounds in turn; the median of an interpreter "
+    "that imports nothing is taken off both. Modules of staticnet load when they are first used, so the same with what "
+    "a training script touches stands beside it; that includes NumPy."
 )
 
 GOAL = 1.5
@@ -38,7 +37,7 @@ def run(*, quick: bool = False) -> list[Figure]:
     return [
         Figure("import staticnet / import numpy", plain / numpy, goal=GOAL, note=f"{_ms(plain)} / {_ms(numpy)}"),
         Figure("import and use of nn, optim, Tensor, compile / import numpy", used / numpy, note=_ms(used)),
-        Figure("heavy packages imported", len(loaded), "of " + ", ".join(HEAVY), goal=0, note=", ".join(loaded)),
+        Figure("heavy packages imported", len(loaded), "packages", goal=0, note=", ".join(loaded or ("no", *HEAVY))),
     ]
 
 
@@ -62,8 +61,7 @@ def heavy_modules() -> list[str]:
 
 def _interpret(statement: str) -> str:
     command = [sys.executable, "-c", statement]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tempfile.gettempdir(), env=os.environ)
-    return done.stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()).stdout
 
 
 def _ms(seconds: float) -> str:

@@ -17,8 +17,8 @@ from staticnet.compiler.memory_report import MemoryReport, format_bytes
 TITLE = "Memory of training steps"
 METHOD = (
     "Arena bytes that the plan of a whole training step takes (forward, backward, optimiser), over the largest sum of "
-    "buffers live at one time under its schedule (lower bound) and over a plan without reuse (naive). Feeds, states and "
-    "workspace inside kernels are counted apart. The demo CNN trains with Adam, the others by SGD with momentum."
+    "buffers live at one time under its schedule (lower bound) and over a plan without reuse (naive). Feeds, states "
+    "and workspace inside kernels are counted apart. The demo CNN trains with Adam, the others by SGD with momentum."
 )
 
 LOWER_BOUND_GOAL = 1.10

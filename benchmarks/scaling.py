@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,9 +15,9 @@ from staticnet.compiled import CompiledFunction
 TITLE = "Compile time of long chains"
 METHOD = (
     "Chains of n elementwise nodes (tanh, times a constant, plus the input, sin, and so on); the time covers tracing, "
-    "the gradient to the input, all passes, fusion, schedule and memory plan. Each time is the median of several rounds "
-    "that take all lengths in turn, in processor seconds of this one thread, so that other programs on the machine count "
-    "little; the collector stays on, as it is for a user, after a full collection before each run."
+    "the gradient to the input, all passes, fusion, schedule and memory plan. Each time is the median of several "
+    "rounds that take all lengths in turn, in processor seconds, so that other programs on the machine count little. "
+    "The garbage collector stays on, as it is for a user, after a full collection before each run."
 )
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -32,7 +33,7 @@ def run(*, quick: bool = False) -> list[Figure]:
     compile_seconds(100)  # imports what is imported lazily
     times = measure(lengths, rounds)
     figures = [Figure(f"{n:,} nodes", times[n], "s") for n in lengths]
-    for short, long in zip(lengths, lengths[1:], strict=False):
+    for short, long in itertools.pairwise(lengths):
         label = f"time at {long:,} / time at {short:,} nodes"
         figures.append(Figure(label, times[long] / times[short], goal=DOUBLING_GOAL))
     if not quick:

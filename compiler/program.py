@@ -117,6 +117,16 @@ class Program:
     def writes_state(self) -> bool:
         return bool(self.written or self.copies)
 
+    @cached_property
+    def most_flops(self) -> int:
+        """Arithmetic operations of the instruction that has most of them."""
+        return max(map(self.flops, self.instructions), default=0)
+
+    def flops(self, instruction: Instruction) -> int:
+        """Arithmetic operations of one instruction."""
+        out = self.buffers[instruction.outputs[0]].type
+        return int(instruction.op.flops(out, *(self.buffers[index].type for index in instruction.inputs)))  # type: ignore[arg-type]
+
     def text(self) -> str:
         """The program as text: slots, then one line an instruction with the place of its result."""
         return _program_text(self)

@@ -177,7 +177,7 @@ def _small(text: str) -> str:
 
 
 def _link_line(link: Link) -> str:
-    """One edge; the backward half runs upwards beside the forward half that it mirrors."""
+    """One edge; the backward half runs upwards beside the forward half, each value at the height of its gradient."""
     first, last, attributes = link.source, link.target, []
     text = "\\n".join(as_html(line) for line in link_lines(link))
     if text:
@@ -186,5 +186,11 @@ def _link_line(link: Link) -> str:
         first, last = last, first
         attributes.append("dir=back")
     elif last.role == "backward":
-        attributes.append("style=dashed, constraint=false")
+        attributes.append("style=dashed, minlen=0")
+    elif _is_forward(first) and _is_forward(last) and "forward" in (first.role, last.role):
+        attributes.append("weight=20")
     return f"  n{first.number} -> n{last.number}" + (f" [{', '.join(attributes)}];" if attributes else ";")
+
+
+def _is_forward(box: Box) -> bool:
+    return box.role == "forward" or box.kind in ("input", "output")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticnet.compiler.ir import Layout
-from staticnet.compiler.program import Instruction
+from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
 from staticnet.runtime.backend import Call
 
@@ -63,6 +63,9 @@ class ArrayBackend:
 
     def fill(self, memory: Any, byte: int) -> None:
         memory[...] = byte
+
+    def enter(self, program: Program) -> None:
+        pass
 
     def synchronize(self) -> None:
         pass

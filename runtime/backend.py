@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from staticnet.compiler.errors import DeviceError
 from staticnet.compiler.ir import Layout
-from staticnet.compiler.program import Instruction
+from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
 
 Call = Callable[[], None]
@@ -46,25 +45,8 @@ class Backend(Protocol):
     def fill(self, memory: Any, byte: int) -> None:
         """Set every byte; how the debugging run poisons what is dead."""
 
+    def enter(self, program: Program) -> None:
+        """Called before each run of a program."""
+
     def synchronize(self) -> None:
         """Wait until everything asked for is done."""
-
-
-def get_backend(device: str) -> Backend:
-    """The backend of 'cpu', 'cuda', 'cuda:N', or of 'auto': a GPU when there is one.
-
-    Raises DeviceError, in one sentence, for a device that is not there.
-    """
-    if device == "cpu":
-        from staticnet.runtime.numpy_backend import NUMPY
-
-        return NUMPY
-    if device == "auto":
-        from staticnet.runtime.cupy_backend import cuda_devices
-
-        return get_backend("cuda" if cuda_devices() else "cpu")
-    if device == "cuda" or device.startswith("cuda:"):
-        from staticnet.runtime.cupy_backend import cuda_backend
-
-        return cuda_backend(device)
-    raise DeviceError(f"there is no device {device!r}; take 'cpu', 'cuda', 'cuda:N' or 'auto'")

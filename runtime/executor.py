@@ -58,6 +58,7 @@ class Bound:
 
     def run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Copy the feeds in, run every step, copy the outputs out, then finish the states."""
+        self.backend.enter(self.program)
         write = self.backend.write
         for target, source in zip(self.feeds, feeds, strict=True):
             write(target, source)
@@ -79,6 +80,7 @@ class Bound:
 
     def run_timed(self, feeds: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
         """As `run`, with the seconds of every instruction."""
+        self.backend.enter(self.program)
         for target, source in zip(self.feeds, feeds, strict=True):
             self.backend.write(target, source)
         seconds = []
@@ -136,14 +138,13 @@ class Executor:
         for step in self.program.steps:
             for instruction in step.instructions:
                 buffers = [self.program.buffers[i] for i in (*instruction.inputs, *instruction.outputs)]
-                types = [self.program.buffers[i].type for i in instruction.inputs]
                 out = self.program.buffers[instruction.outputs[0]].type
                 entries.append(
                     StepTime(
                         step=step.index,
                         op=instruction.op.name,
                         seconds=float(medians[len(entries)]),
-                        flops=int(instruction.op.flops(out, *types)),
+                        flops=self.program.flops(instruction),
                         bytes=sum(int(buffer.type.bytes) for buffer in buffers),
                         shape=tuple(out.shape),  # type: ignore[arg-type]
                         origin=instruction.origin,

@@ -9,10 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from staticnet.runtime.state import State
+from typing import Protocol
 
 
 class Domain:
@@ -28,10 +25,16 @@ class Domain:
 _merging = threading.Lock()
 
 
+class Guarded(Protocol):
+    """What comes under a lock: a state, which remembers the lock it shares."""
+
+    domain: Domain | None
+
+
 class StateLock:
     """The one lock of all the states that a program uses."""
 
-    def __init__(self, states: Sequence[State]):
+    def __init__(self, states: Sequence[Guarded]):
         with _merging:
             domains = [_root(state.domain or Domain()) for state in states] or [Domain()]
             self._domain = domains[0]

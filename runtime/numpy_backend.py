@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from staticnet.compiler.program import Program
 from staticnet.compiler.target import REFERENCE
 from staticnet.runtime.array_backend import ArrayBackend
+from staticnet.runtime.blas import use_threads
 
-NUMPY = ArrayBackend("cpu", np, REFERENCE)
+
+class NumpyBackend(ArrayBackend):
+    """NumPy on the host, with as many BLAS threads as a program's products are worth."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu", np, REFERENCE)
+
+    def enter(self, program: Program) -> None:
+        use_threads(program.most_flops)
+
+
+NUMPY = NumpyBackend()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from staticnet import data, nn, onnx, optim, random
+    from staticnet import data, functional, nn, onnx, optim, random, training
     from staticnet.compiled import CompiledFunction, compile
     from staticnet.compiler import errors
+    from staticnet.compiler.errors import StaticnetError
     from staticnet.config import config, using_config
     from staticnet.drawing import draw
     from staticnet.gradients import grad, gradcheck
@@ -22,6 +24,37 @@ if TYPE_CHECKING:
     from staticnet.training import History, Trainer, metrics
 
 __version__ = "0.1.0"
+__all__ = [
+    "CompiledFunction",
+    "History",
+    "StaticnetError",
+    "Tensor",
+    "TensorSpec",
+    "TracedGraph",
+    "Trainer",
+    "compile",
+    "compile_train_step",
+    "config",
+    "data",
+    "draw",
+    "errors",
+    "functional",
+    "grad",
+    "gradcheck",
+    "load",
+    "load_metadata",
+    "manual_seed",
+    "metrics",
+    "nn",
+    "onnx",
+    "optim",
+    "random",
+    "save",
+    "tensor",
+    "trace",
+    "training",
+    "using_config",
+]
 
 # Nothing is imported before it is asked for, so that `import staticnet` is cheap: a public name,
 # and the module that has it. What stands in neither table is a function on tensors.
@@ -58,7 +91,7 @@ _NAMES = {
     "trace": "staticnet.tracing",
     "using_config": "staticnet.config",
 }
-_DTYPES = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 
 
 class _Package(ModuleType):
@@ -75,9 +108,14 @@ sys.modules[__name__].__class__ = _Package
 def _find(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
     if name in _DTYPES:
         return getattr(importlib.import_module("staticnet.compiler.dtypes"), name)
-    return getattr(importlib.import_module(_NAMES.get(name, "staticnet.functional")), name)
+    # `from staticnet import lazy` asks here first, before it looks for the submodule.
+    if importlib.util.find_spec(f"staticnet.{name}") is not None:
+        return importlib.import_module(f"staticnet.{name}")
+    return getattr(importlib.import_module("staticnet.functional"), name)
 
 
 def __getattr__(name: str) -> Any:

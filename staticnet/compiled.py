@@ -12,14 +12,15 @@ import numpy as np
 
 from staticnet import trees
 from staticnet.boundary import boundary
-from staticnet.compiler.errors import ArgumentError, FeedError, ShapeError, TraceError, UndecidableSizeError
+from staticnet.compiler.errors import ArgumentError, ShapeError, TraceError, UndecidableSizeError
 from staticnet.compiler.ir import Graph, Node
 from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.pipeline import Prepared, assemble, prepare
 from staticnet.compiler.program import Program
 from staticnet.config import config
 from staticnet.feeds import Feeds, batch_specs, check_finite, signature_of
-from staticnet.runtime.backend import Backend, get_backend
+from staticnet.runtime.backend import Backend
+from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
 from staticnet.runtime.profile import Profile
 from staticnet.runtime.state import State, place
@@ -28,8 +29,6 @@ from staticnet.tracing import TracedGraph, name_of, trace
 
 #: programs kept per traced graph; the least recently used goes first
 PROGRAM_LIMIT = 64
-#: structures of lazy expressions whose programs are kept
-PROMPT_LIMIT = 256
 
 
 class CompiledGraph:
@@ -266,30 +265,4 @@ def compile(function: Any = None, *specs: Any, device: str | None = None, name: 
     return CompiledFunction(function, specs, device=device, name=name)
 
 
-# -- lazy expressions -----------------------------------------------------------------------------
-
-_prompt: OrderedDict[str, Executor] = OrderedDict()
-_prompt_lock = threading.Lock()
-
-
-def run_graph(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a graph without symbolic sizes or states; equal structures share one program."""
-    key = graph.digest()
-    with _prompt_lock:
-        executor = _prompt.get(key)
-        if executor is None:
-            backend = get_backend("cpu")
-            executor = _prompt[key] = Executor(assemble(prepare(graph, backend.target), {}), backend, ())
-            if len(_prompt) > PROMPT_LIMIT:
-                _prompt.popitem(last=False)
-        else:
-            _prompt.move_to_end(key)
-    return executor(arrays)
-
-
-def prompt_program_count() -> int:
-    """How many programs the lazy expressions evaluated so far share."""
-    return len(_prompt)
-
-
-__all__ = ["CompiledFunction", "CompiledGraph", "FeedError", "compile", "prompt_program_count", "run_graph"]
+__all__ = ["CompiledFunction", "CompiledGraph", "compile"]

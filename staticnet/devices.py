@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staticnet.runtime.backend import get_backend
+from staticnet.runtime.devices import get_backend
 from staticnet.runtime.state import place
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
 from staticnet.compiler.passes.verify import verify
 from staticnet.compiler.pipeline import Prepared, assemble
 from staticnet.compiler.target import Target
-from staticnet.runtime.backend import Backend, get_backend
+from staticnet.runtime.backend import Backend
+from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
 from staticnet.runtime.poison import run_poisoned
 from staticnet.runtime.state import State
@@ -86,8 +87,9 @@ def differential(
     """Run a graph in every way and compare outputs and new states.
 
     `feeds` and `states` are arrays in the order of the graph's inputs. Ways with exact passes only must
-    agree bit by bit, others within `rtol` and `atol`, NaN equal to NaN. `passes` are those to try,
-    all by default.
+    agree bit by bit, others, and those in which the plan made views, within `rtol` and `atol`, for NumPy
+    sums in an order that depends on strides. The poisoned run must always give the bits of its run. NaN
+    equals NaN. `passes` are those to try, all by default.
     """
     binding = binding or {}
     backend = get_backend("cpu")
@@ -99,14 +101,14 @@ def differential(
         for reuse in (False, True):
             way = Way(tuple(each.__name__ for each in chosen), reuse)
             ways.append(way)
-            exact = all(name in EXACT_PASSES for name in way.passes)
-            tolerance = (0.0, 0.0) if exact else (rtol, atol)
             try:
-                results = _run(graph, chosen, reuse, feeds, states, binding, backend)
+                runs, has_views = _run(graph, chosen, reuse, feeds, states, binding, backend)
             except Exception as error:
                 differences.append(Difference(way, "the run", f"{type(error).__name__}: {error}"))
                 continue
-            differences += _compare(way, expected, results, *tolerance)
+            is_exact = all(name in EXACT_PASSES for name in way.passes) and not has_views
+            differences += _compare(way, expected, runs[0], "the run", None if is_exact else (rtol, atol))
+            differences += _compare(way, runs[0], runs[1], "the poisoned run", None)
     return Report(tuple(ways), tuple(differences), _guilty(differences))
 
 
@@ -131,19 +133,19 @@ def _run(
     states: Sequence[np.ndarray],
     binding: Mapping[str, int],
     backend: Backend,
-) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Results of the run and of the poisoned run, each by name."""
+) -> tuple[list[dict[str, np.ndarray]], bool]:
+    """Results of the run and of the poisoned run, each by name, and whether any value is a view of another."""
     prepared = _prepare(graph, passes, backend.target)
     program = check_plan(assemble(prepared, binding, reuse=reuse))
     results = []
-    for label in ("run", "poisoned run"):
+    for is_poisoned in (False, True):
         stores = [State(value) for value in states]
         executor = Executor(program, backend, stores)
-        outputs = executor(feeds) if label == "run" else run_poisoned(executor.new_bound(), feeds)
+        outputs = run_poisoned(executor.new_bound(), feeds) if is_poisoned else executor(feeds)
         new = dict(zip([slot.name for slot in program.states], (store.numpy() for store in stores), strict=True))
         updated = {f"new {state.op.label}": new[state.op.label] for state in graph.updates}  # type: ignore[attr-defined]
-        results.append((label, {**dict(zip(graph.output_names, outputs, strict=True)), **updated}))
-    return results
+        results.append({**dict(zip(graph.output_names, outputs, strict=True)), **updated})
+    return results, program.memory.views > 0
 
 
 def _prepare(graph: Graph, passes: Sequence[Pass], target: Target) -> Prepared:
@@ -161,30 +163,37 @@ def _prepare(graph: Graph, passes: Sequence[Pass], target: Target) -> Prepared:
 def _compare(
     way: Way,
     expected: Mapping[str, np.ndarray],
-    runs: Sequence[tuple[str, Mapping[str, np.ndarray]]],
-    rtol: float,
-    atol: float,
+    results: Mapping[str, np.ndarray],
+    label: str,
+    tolerance: tuple[float, float] | None,
 ) -> list[Difference]:
     found = []
-    for label, results in runs:
-        for name, wanted in expected.items():
-            message = _mismatch(wanted, results[name], rtol, atol)
-            if message:
-                found.append(Difference(way, f"{name} of the {label}", message))
+    for name, wanted in expected.items():
+        message = _mismatch(wanted, results[name], tolerance)
+        if message:
+            found.append(Difference(way, f"{name} of {label}", message))
     return found
 
 
-def _mismatch(wanted: np.ndarray, got: np.ndarray, rtol: float, atol: float) -> str | None:
+def _mismatch(wanted: np.ndarray, got: np.ndarray, tolerance: tuple[float, float] | None) -> str | None:
     if wanted.shape != got.shape or wanted.dtype != got.dtype:
         return f"{got.dtype}{got.shape} instead of {wanted.dtype}{wanted.shape}"
-    if wanted.dtype.kind == "f" and rtol:
-        if np.allclose(wanted, got, rtol=rtol, atol=atol, equal_nan=True):
-            return None
-    elif np.array_equal(wanted, got, equal_nan=wanted.dtype.kind == "f"):
+    differs = _differences(wanted, got, tolerance)
+    if not differs.any():
         return None
-    differs = ~np.isclose(wanted, got, rtol=rtol, atol=atol, equal_nan=True)
-    place = tuple(int(i) for i in np.argwhere(differs)[0]) if differs.any() else ()
+    place = tuple(int(i) for i in np.argwhere(differs)[0])
     return f"{got[place]!r} instead of {wanted[place]!r} at {place}, {int(differs.sum())} elements differ"
+
+
+def _differences(wanted: np.ndarray, got: np.ndarray, tolerance: tuple[float, float] | None) -> np.ndarray:
+    """Where two arrays differ; without a tolerance in any bit, but for those of NaN."""
+    if wanted.dtype.kind != "f":
+        return np.asarray(wanted != got)
+    if tolerance is not None:
+        return ~np.isclose(got, wanted, rtol=tolerance[0], atol=tolerance[1], equal_nan=True)
+    is_nan = np.isnan(wanted)
+    is_same = (wanted == got) & (np.signbit(wanted) == np.signbit(got))
+    return np.where(is_nan, ~np.isnan(got), ~is_same)
 
 
 def _guilty(differences: Sequence[Difference]) -> tuple[str, ...]:

@@ -13,9 +13,8 @@ from staticnet.tensors import Tensor
 from staticnet.tracer import Tracer, current_tracer
 
 # Functions of the compiler alone, or with a form of their own for tensors.
-_HIDDEN = frozenset(
-    "constant size_value size_of getitem random_bits random_uniform random_normal random_mask bernoulli dropout".split()
-)
+_HIDDEN = {"constant", "size_value", "size_of", "getitem", "pack", "dropout", "bernoulli"}
+_HIDDEN |= {"random_bits", "random_uniform", "random_normal", "random_mask"}
 _ALIASES = {"abs": "absolute", "pow": "power"}
 
 
@@ -49,7 +48,8 @@ def wrap(value: Any, tracer: Tracer | None) -> Any:
     from staticnet import lazy
 
     if isinstance(value, Node):
-        return (lazy.held(value) if tracer is None else None) or Tensor(value, tracer)
+        holder = lazy.held(value) if tracer is None else None
+        return Tensor(value, tracer) if holder is None else holder
     if isinstance(value, (tuple, list)):
         return tuple(wrap(item, tracer) for item in value)
     return value

@@ -91,7 +91,7 @@ def _operands(node: Node) -> tuple[Node, ...]:
 
 
 def _building_on(computed: Sequence[Node]) -> list[Node]:
-    """The nodes that are held, not known, and read something of what is computed now; the newest are looked at first."""
+    """The nodes that are held, not known, and read something of what is computed now; the newest are sought first."""
     oldest = min((node.serial for node in computed), default=0)
     reads = dict.fromkeys(computed, True)
     most = len(reads) + MOST_LOOKED_AT
@@ -107,7 +107,7 @@ def _building_on(computed: Sequence[Node]) -> list[Node]:
 
 
 def _run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    from staticnet.compiled import run_graph
+    from staticnet.prompt import run_graph
 
     with tracer.suspended():
         return run_graph(graph, arrays)
@@ -126,30 +126,34 @@ def _settle(node: Node, array: np.ndarray) -> None:
 
 
 def unrolled(ys: Sequence[Node], xs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
-    """The same values with what was evaluated on the way from `xs` put back as it was computed.
+    """The same values, where they depend on one of `xs` put back as they were computed before they were looked at.
 
-    Gradients need this: to run, a tensor that was looked at is a leaf, to differentiate it is what it
-    came from. Nothing older than the oldest of `xs` can depend on them, so that stays as it is.
+    Gradients need this: to run, an evaluated tensor is a leaf, to differentiate it is what it came from.
+    Nothing older than the oldest of `xs` can depend on them, so that stays as it is.
     """
-    targets = {alias: x for x in xs for alias in (x, _history.get(x, x))}
-    oldest = min((node.serial for node in targets), default=0)
+    originals = {_history.get(x, x): x for x in xs}
+    oldest = min((node.serial for node in originals), default=0)
 
     def sources(node: Node) -> tuple[Node, ...]:
         before = _history.get(node)
-        if node in targets or (node if before is None else before).serial < oldest:
+        if (node if before is None else before).serial < oldest:
             return ()
         return node.inputs if before is None else (before,)
 
     new: dict[Node, Node] = {}
-    for node in post_order(ys, sources):
-        inputs = tuple([new[source] for source in sources(node)])
-        if node in targets:
-            new[node] = targets[node]
-        elif node in _history and inputs:
-            new[node] = inputs[0]
+    dependent: set[Node] = set()
+    for node in post_order([*ys, *xs], sources):
+        inputs = sources(node)
+        if dependent.isdisjoint(inputs):
+            new[node] = originals.get(node, node)
+        elif node in _history:
+            new[node] = new[inputs[0]]
         else:
-            new[node] = node if not inputs or inputs == node.inputs else _again(node, inputs)
-    return [new[y] for y in ys], list(xs)
+            replaced = tuple([new[source] for source in inputs])
+            new[node] = node if replaced == inputs else _again(node, replaced)
+        if node in originals or not dependent.isdisjoint(inputs):
+            dependent.add(node)
+    return [new[y] for y in ys], [new[x] for x in xs]
 
 
 def _again(node: Node, inputs: tuple[Node, ...]) -> Node:

@@ -23,8 +23,7 @@ from staticnet.nn.module import Module
 from staticnet.tracing import TracedGraph, trace
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
+    from staticnet.exporters.onnx.export import ModelProto
     from staticnet.exporters.onnx.report import VerificationReport
     from staticnet.exporters.onnx.verify import Draw
 

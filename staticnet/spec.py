@@ -28,7 +28,9 @@ class TensorSpec:
     name: str | None
 
     @boundary
-    def __init__(self, shape: int | str | Dim | Sequence[int | str | Dim], dtype: Any = "float32", name: str | None = None):
+    def __init__(
+        self, shape: int | str | Dim | Sequence[int | str | Dim], dtype: Any = "float32", name: str | None = None
+    ):
         if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
             raise ArgumentError(f"the name of an input is a non-empty printable string, got {name!r}")
         sizes = (shape,) if isinstance(shape, (int, str, Dim, np.integer)) else shape
@@ -70,7 +72,7 @@ class TensorSpec:
 def _size(size: Any, shape: Sequence[Any]) -> Size:
     if isinstance(size, str):
         return dims.parse(size)
-    if size is None or isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size == -1:
+    if size is None or (isinstance(size, (int, np.integer)) and size == -1):
         raise ArgumentError(
             f"{size} stands in the shape {tuple(shape)}: give a size that varies a name, such as 'batch', so that "
             "equal sizes can be told from different ones"

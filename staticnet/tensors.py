@@ -1,4 +1,4 @@
-"""Tensor: what a user computes with, symbolic inside a trace and lazy outside; and `tensor`, which makes one of data."""
+"""Tensor: what a user computes with, symbolic inside a trace and lazy outside; and `tensor`, which makes one."""
 
 from __future__ import annotations
 
@@ -249,11 +249,11 @@ _PLAIN = (dtypes.float32, dtypes.int64, dtypes.bool_)
 # Each operator and method is a boundary itself, so that errors show one line of ours.
 _OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor"
 _NAMES = [f"__{side}{name}__" for name in _OPERATORS.split() for side in ("", "r")]
-_NAMES += "__lt__ __gt__ __le__ __ge__ __neg__ __abs__ __invert__ __getitem__".split()
+_NAMES += ["__lt__", "__gt__", "__le__", "__ge__", "__neg__", "__abs__", "__invert__", "__getitem__"]
 _NAMES += ["astype", "reshape", "transpose", "clamp", "detach", *METHODS]
 for _name in _NAMES:
     setattr(Tensor, _name, boundary(getattr(Value, _name)))
-Tensor.T = property(boundary(Value.T.fget))  # type: ignore[method-assign, attr-defined]
+setattr(Tensor, "T", property(boundary(Value.T.fget)))  # type: ignore[attr-defined] # noqa: B010
 
 
 def _is_foreign(value: object) -> bool:
@@ -299,4 +299,5 @@ def to_array(data: Any, dtype: Any = None) -> np.ndarray:
 def _check_range(array: np.ndarray, wanted: np.dtype) -> None:
     limits = np.iinfo(wanted)
     if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
-        raise DTypeError(f"values from {array.min()} to {array.max()} do not fit {wanted} ({limits.min} to {limits.max})")
+        found = f"from {array.min()} to {array.max()}"
+        raise DTypeError(f"values {found} do not fit {wanted} ({limits.min} to {limits.max})")

@@ -67,7 +67,7 @@ class Tracer:
     def feed(self, label: str, type: Type) -> Node:
         """A new input of the call; two of one name are an ArgumentError."""
         if label in self._labels:
-            raise ArgumentError(f"two inputs of {self.name} are called {label!r}; give their TensorSpecs different names")
+            raise ArgumentError(f"two inputs of {self.name} are called {label!r}: give their TensorSpecs other names")
         self._labels.add(label)
         node = make_input(label, type)
         self.feeds.append(node)

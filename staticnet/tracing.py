@@ -107,7 +107,8 @@ def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
     names = [parameter.name for parameter in parameters if parameter.kind in kinds][:count]
     rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
     if len(names) < count and rest is None:
-        raise ArgumentError(f"{name_of(function)} takes {len(names)} inputs ({', '.join(names)}), but {count} specs are given")
+        taken = f"{len(names)} inputs ({', '.join(names)})"
+        raise ArgumentError(f"{name_of(function)} takes {taken}, but {count} specs are given")
     return [*names, *(f"{rest}{i}" for i in range(count - len(names)))]
 
 
@@ -142,9 +143,9 @@ def _output(tracer: Tracer, path: str, value: Any) -> Node:
     if isinstance(value, (np.ndarray, np.generic)):
         with building(tracer.builder):
             return F.constant(value)
-    where = f" at {path!r}" if path else ""
+    what = f"{value!r:.60} of type {type(value).__name__}" + (f" at {path!r}" if path else "")
     hint = "did you forget the `return`?" if value is None else "make a tensor of it with `sn.tensor`, or leave it out"
-    raise TraceError(f"{tracer.name} returned {value!r:.60} of type {type(value).__name__}{where}, which is no tensor: {hint}")
+    raise TraceError(f"{tracer.name} returned {what}, which is no tensor: {hint}")
 
 
 def _output_names(tracer: Tracer, results: Any, found: list[tuple[str, Any]], outputs: list[Node]) -> list[str]:

@@ -16,7 +16,7 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
         return
     for key, branch in items:
-        yield from flatten(branch, f"{path}.{key}" if path else str(key))
+        yield from flatten(branch, _below(path, key))
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -27,10 +27,10 @@ def leaves(tree: Any) -> list[Any]:
 def map_leaves(function: Callable[[str, Any], Any], tree: Any, path: str = "") -> Any:
     """The same tree with each value replaced by `function(path, value)`."""
     if isinstance(tree, dict):
-        return {key: map_leaves(function, branch, f"{path}.{key}" if path else str(key)) for key, branch in tree.items()}
+        return {key: map_leaves(function, branch, _below(path, key)) for key, branch in tree.items()}
     if not isinstance(tree, (tuple, list)):
         return function(path, tree)
-    branches = [map_leaves(function, branch, f"{path}.{i}" if path else str(i)) for i, branch in enumerate(tree)]
+    branches = [map_leaves(function, branch, _below(path, index)) for index, branch in enumerate(tree)]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*branches)  # a named tuple
     return tuple(branches) if isinstance(tree, tuple) else branches
@@ -40,3 +40,7 @@ def unflatten(tree: Any, values: Iterable[Any]) -> Any:
     """The tree with its values replaced, in order, by `values`."""
     rest = iter(values)
     return map_leaves(lambda path, leaf: next(rest), tree)
+
+
+def _below(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)

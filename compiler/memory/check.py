@@ -21,8 +21,8 @@ def check_plan(program: Program) -> Program:
 
     Two values whose bytes overlap have disjoint lifetimes, unless the op is declared in-place for that
     operand, it is the last use, of equal type, and neither a feed, a constant nor an output. A view lies
-    within its base. Feeds and constants are never written; a state is written once, after its last read
-    and after everything that may fail.
+    within its base. Feeds and constants are never written; a state is written once, after its last read,
+    fetches included, and after everything that may fail.
     """
     for buffer in program.buffers:
         _check_extent(program, buffer)
@@ -33,7 +33,12 @@ def check_plan(program: Program) -> Program:
                 raise CompilerError(f"{_name(program, operand)} is read at {instruction.time}, before it is written")
         for output in instruction.outputs:
             _check_write(program, instruction, output, born, dies)
+        if instruction.scratch > program.scratch_bytes:
+            raise CompilerError(
+                f"{instruction.op} needs {instruction.scratch} of {program.scratch_bytes} bytes of scratch"
+            )
     _check_overlaps(program, born, dies)
+    _check_fetches(program, born)
     return program
 
 
@@ -125,6 +130,9 @@ def _check_state_write(program: Program, instruction: Instruction, out: Buffer, 
             f"{instruction.op} writes state {program.states[storage.slot].name}, which is not to change"
         )
     for other in program.instructions:
+        writes = [index for index in other.outputs if program.buffers[index].storage == storage.index]
+        if writes and writes != [out.index]:
+            raise CompilerError(f"state {program.states[storage.slot].name} is written twice")
         if other.op.may_fail and other.time >= instruction.time:
             raise CompilerError(f"{other.op} may fail after state {program.states[storage.slot].name} is written")
         for index in other.inputs:
@@ -166,6 +174,27 @@ def _check_overlaps(program: Program, born: list[int], dies: list[int]) -> None:
             entry = (start, end, index)
             bisect.insort(live, entry)
             heapq.heappush(deaths, (dies[index], entry))
+
+
+def _check_fetches(program: Program, born: list[int]) -> None:
+    """Outputs and copies are read after the last instruction, the copies one after the other."""
+    writers = {program.buffers[i].storage: i for instruction in program.instructions for i in instruction.outputs}
+    overwritten: set[int] = set()
+    states = [program.buffers[slot.buffer].storage for slot in program.states]
+    fetches = [*((slot.buffer, None) for slot in program.outputs), *((c.buffer, c.state) for c in program.copies)]
+    for index, state in fetches:
+        storage = program.buffers[index].storage
+        if born[index] == END:
+            raise CompilerError(f"{_name(program, index)} is fetched and never written")
+        is_old = storage in overwritten or (storage in states and index < writers.get(storage, -1))
+        if is_old:
+            raise CompilerError(f"{_name(program, index)} is fetched after the state that it lies in is written")
+        if state is not None:
+            if state in program.written or states[state] in overwritten:
+                raise CompilerError(f"state {program.states[state].name} is written twice")
+            if storage == states[state] or program.buffers[index].type != program.states[state].type:
+                raise CompilerError(f"{_name(program, index)} is no new value for state {program.states[state].name}")
+            overwritten.add(states[state])
 
 
 def _overlap(program: Program, a: Buffer, b: Buffer) -> bool:

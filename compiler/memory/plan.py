@@ -215,7 +215,8 @@ class _Planner:
         shape = bind_shape(type.shape, self.binding)
         if any(size < 0 for size in shape):
             raise ShapeError(
-                f"with {dict(self.binding)} a value of shape {format_shape(type.shape)} would have the negative shape {shape}"
+                f"with {dict(self.binding)} a value of shape {format_shape(type.shape)} would have the negative "
+                f"shape {shape}"
             )
         return Type(shape, type.dtype)
 
@@ -269,6 +270,7 @@ class _Planner:
     def _move_out(self, buffer: int) -> int:
         time, self.time = self.time, self.time + 1
         type = self.plan.buffers[buffer].type
+        self.plan.naive += self._aligned(type.bytes)  # type: ignore[arg-type]
         storage = self._space("arena", type.bytes, time)  # type: ignore[arg-type]
         self.plan.spaces[storage].pending = 1
         made = self._buffer(storage, type, Layout.dense(type.shape), type)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from staticnet.exporters.onnx.emitter import has_operator
 class _Activation(Op, abstract=True):
     """Base of cards that live only between preparation and writing, and are not in the registry."""
 
-    def infer(self, x: Type) -> Type:
+    def infer(self, x: Type) -> Type:  # type: ignore[override]
         return x
 
 
@@ -73,19 +73,24 @@ def is_near(constant: Node, value: float) -> bool:
     return math.isclose(_number(constant), value, rel_tol=1e-3 if constant.dtype.itemsize == 2 else 1e-6)
 
 
+@GELU.helper
+def is_root_of(constant: Node, square: float) -> bool:
+    """Whether a constant is the square root of a number, to the precision of its dtype."""
+    return is_near(constant, math.sqrt(square))
+
+
 GELU.helper(runs)
-GELU.helpers.update(ROOT_HALF=math.sqrt(0.5), ROOT_2_OVER_PI=math.sqrt(2 / math.pi))
 
 OLD.rule("where(greater(x, 0), x, x * A) = leaky_relu_of(x, A)", where="runs(x, 'LeakyRelu')")
 OLD.rule("where(greater(x, 0), x, expm1(where(greater(x, 0), 0, x))) = elu_of(x)", where="runs(x, 'Elu')")
 OLD.rule("where(greater(x, 0), x, A * expm1(where(greater(x, 0), 0, x))) = elu_of(x, A)", where="runs(x, 'Elu')")
 GELU.rule(
     "x * 0.5 * (1 + erf(x * A)) = gelu_of(x, 'none')",
-    where="runs(x, 'Gelu') and is_near(A, ROOT_HALF)",
+    where="runs(x, 'Gelu') and is_root_of(A, 1 / 2)",
 )
 GELU.rule(
     "x * 0.5 * (1 + tanh((x + x * A * x * x) * B)) = gelu_of(x, 'tanh')",
-    where="runs(x, 'Gelu') and is_near(A, 0.044715) and is_near(B, ROOT_2_OVER_PI)",
+    where="runs(x, 'Gelu') and is_near(A, 0.044715) and is_root_of(B, 2 / 3.141592653589793)",
 )
 
 

@@ -11,6 +11,7 @@ import onnx
 from staticnet.compiler.dtypes import DType
 from staticnet.compiler.errors import ExportError
 from staticnet.compiler.ir import Graph, Node, Type, leaves
+from staticnet.compiler.ops.leaf import Constant
 from staticnet.compiler.origins import Origin
 from staticnet.exporters.onnx.dtypes import tensor_type, value_info
 from staticnet.exporters.onnx.names import Names, escape, node_name
@@ -63,9 +64,12 @@ class Emitter:
     def values(self, node: Node) -> Values:
         """The name of a node's value, or of each item of a tuple."""
         if node not in self._values:
-            if node not in self._states:
+            if isinstance(node.op, Constant):
+                self._bind(node, self.constant(node.op.value, wish=self.label(node) or "constant"))
+            elif node not in self._states:
                 raise self.error(node, f"no array was given for state {self.label(node)!r}")
-            self._bind(node, self._initializer(self._states[node], self.label(node)))
+            else:
+                self._bind(node, self._initializer(self._states[node], self.label(node)))
         return self._values[node]
 
     def label(self, node: Node) -> str:
@@ -120,10 +124,6 @@ class Emitter:
     def ints(self, values: Sequence[int]) -> str:
         """An initializer with one axis of int64, as axes and shapes are given."""
         return self.constant(np.array(values, np.int64).reshape(len(values)))
-
-    def tensor(self, node: Node) -> str:
-        """The initializer of a constant node, under the node's name if it has one."""
-        return self.constant(node.op.attributes["value"], wish=self.label(node) or "constant")
 
     def cast(self, value: str, dtype: DType) -> str:
         """The value in another dtype."""

@@ -7,6 +7,7 @@ from importlib import metadata
 
 import numpy as np
 import onnx
+from onnx import ModelProto
 
 from staticnet.compiler.errors import ExportError
 from staticnet.compiler.ir import Graph, Node
@@ -30,7 +31,7 @@ def to_model(
     ir_version: int = DEFAULT_IR,
     description: str = "",
     check: bool = True,
-) -> onnx.ModelProto:
+) -> ModelProto:
     """The model that computes the outputs of `graph` from its feeds; its states become initializers.
 
     `states` gives the array of each state by its node or by its label. Updates of states are not part
@@ -44,7 +45,8 @@ def to_model(
     graph, tensors = prepare(graph, arrays, lambda node: has_form(node, opset), opset)
     emitter = Emitter(graph, tensors, opset)
     for node in graph.nodes:
-        if node in emitter.needed:
+        # Inputs and constants are written when the first node asks for them.
+        if node in emitter.needed and node.op.name not in ("input", "constant"):
             lower(emitter, node)
     _require_room(emitter)
     model = onnx.helper.make_model(

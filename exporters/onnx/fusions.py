@@ -20,7 +20,7 @@ class Gemm(Op, abstract=True):
     transpose_x: bool
     transpose_y: bool
 
-    def infer(self, x: Type, y: Type, *bias: Type) -> Type:
+    def infer(self, x: Type, y: Type, *bias: Type) -> Type:  # type: ignore[override]
         rows, columns = x.shape[1 if self.transpose_x else 0], y.shape[0 if self.transpose_y else 1]
         return x.with_shape((rows, columns))
 
@@ -39,7 +39,7 @@ class Element(Op, abstract=True):
     axis: int
     index: int
 
-    def infer(self, x: Type) -> Type:
+    def infer(self, x: Type) -> Type:  # type: ignore[override]
         return x.with_shape((*x.shape[: self.axis], *x.shape[self.axis + 1 :]))
 
 

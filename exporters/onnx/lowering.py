@@ -17,7 +17,7 @@ from staticnet.exporters.onnx.emitter import Emitter, Values, has_operator
 #: op -> what writes it and returns the names of its values
 LOWERING: dict[str, Callable[[Emitter, Node], Values]] = {
     "input": lambda emitter, node: emitter.values(node),
-    "constant": lambda emitter, node: emitter.tensor(node),
+    "constant": lambda emitter, node: emitter.values(node),
     "item": lambda emitter, node: emitter.values(node.inputs[0])[node.op.attributes["index"]],
     "pack": lambda emitter, node: tuple(emitter.operands(node)),
     "identity": lambda emitter, node: emitter.value(node.inputs[0]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ class Comparison:
             relative = np.where(is_same, 0.0, error / np.abs(b))
         self.ok = bool(np.all(error <= allowed))
         self.max_absolute, self.max_relative = float(error.max()), float(relative.max())
+        if self.max_absolute == 0:
+            return
         self.worst = tuple(int(k) for k in np.unravel_index(int((error - allowed).argmax()), actual.shape))
         self.actual_value, self.expected_value = actual[self.worst].item(), expected[self.worst].item()
 
@@ -107,7 +109,7 @@ class VerificationReport:
         )
 
 
-def _cells(row: Comparison) -> Sequence[str]:
+def _cells(row: Comparison) -> list[str]:
     type = f"{row.dtype} {format_shape(row.shape)}"
     if row.max_absolute is None or row.max_relative is None:
         return [row.output, type, "-", "-", "-", f"expected {row.expected_dtype} {format_shape(row.expected_shape)}"]

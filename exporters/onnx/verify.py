@@ -125,7 +125,7 @@ def _declared_otherwise(model: onnx.ModelProto) -> list[str]:
     problems = []
     for declared in model.graph.output:
         found = inferred.get(declared.name)
-        if found is None or not found.type.tensor_type.HasField("shape"):
+        if found is None or not all(info.type.tensor_type.HasField("shape") for info in (declared, found)):
             continue
         ours, theirs = inferred_shape(declared), inferred_shape(found)
         differ = [a != b for a, b in zip(ours, theirs, strict=False) if isinstance(a, int) and isinstance(b, int)]
@@ -141,16 +141,14 @@ def _bindings(
     feeds: Sequence[onnx.ValueInfoProto], batch: Sequence[int], sizes: Mapping[str, int]
 ) -> Iterator[dict[str, int]]:
     """The values of the named sizes in each run; one run where no size has a name."""
-    symbols = dict.fromkeys(
-        name for info in feeds for size in inferred_shape(info) for name in sorted(dims.symbols(_size(size)))
-    )
+    shapes = [_shape(info, "batch") for info in feeds]
+    symbols = dict.fromkeys(name for shape in shapes for size in shape for name in sorted(dims.symbols(size)))
     unknown = sorted(set(sizes) - set(symbols))
     if unknown:
         raise ArgumentError(
             f"the file has no size called {', '.join(map(repr, unknown))}; it has {', '.join(symbols) or 'none'}"
         )
-    first = [_size(inferred_shape(info)[0]) for info in feeds if inferred_shape(info)]
-    leading = [name for size in first for name in sorted(dims.symbols(size))]
+    leading = [name for shape in shapes for size in shape[:1] for name in sorted(dims.symbols(size))]
     varied = "batch" if "batch" in symbols else next(iter(leading), next(iter(symbols), None))
     others = [name for name in symbols if name != varied and name not in sizes]
     fixed = {**sizes, **{name: OTHER_SIZE + k for k, name in enumerate(others)}}
@@ -161,8 +159,13 @@ def _bindings(
         yield {varied: int(number), **fixed}
 
 
-def _size(size: int | str) -> dims.Size:
-    return size if isinstance(size, int) else dims.parse(size or "unnamed")
+def _shape(info: onnx.ValueInfoProto, first: str = "") -> tuple[dims.Size, ...]:
+    """The declared shape; a size without a name is one of its own, or on axis 0 called `first`."""
+    sizes = []
+    for axis, size in enumerate(inferred_shape(info)):
+        own = first if first and axis == 0 else f"{info.name}[{axis}]"
+        sizes.append(size if isinstance(size, int) else dims.parse(size or own))
+    return tuple(sizes)
 
 
 def _draw(
@@ -175,7 +178,7 @@ def _draw(
     rng = np.random.default_rng(seed)
     arrays = []
     for info in feeds:
-        shape = tuple(dims.evaluate(_size(size), binding) for size in inferred_shape(info))
+        shape = tuple(dims.evaluate(size, binding) for size in _shape(info, "batch"))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
         drawn = draws[info.name](shape, rng) if info.name in draws else _default(shape, dtype, rng)
         arrays.append(np.ascontiguousarray(drawn, dtype).reshape(shape))
@@ -210,8 +213,7 @@ def _shape_problems(info: onnx.ValueInfoProto, shape: tuple[int, ...], binding: 
     """Where a result has another shape than the file declares."""
     if not info.type.tensor_type.HasField("shape"):
         return []
-    declared = [_size(size) for size in inferred_shape(info)]
-    known = [size if dims.symbols(size) - set(binding) else dims.evaluate(size, binding) for size in declared]
+    known = [size if dims.symbols(size) - set(binding) else dims.evaluate(size, binding) for size in _shape(info)]
     if len(known) == len(shape) and all(isinstance(k, dims.Dim) or k == n for k, n in zip(known, shape, strict=True)):
         return []
     return [f"output {info.name!r} is declared as {inferred_shape(info)} but came out as {shape} for {dict(binding)}"]

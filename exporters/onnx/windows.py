@@ -52,7 +52,7 @@ class Taps:
         ]
         return slice_axes(total, inside)
 
-    def _bounds(self, padded: Shape, offset: tuple[int, int]) -> dict[str, Any]:
+    def _bounds(self, padded: Shape, offset: tuple[int, ...]) -> dict[str, Any]:
         starts = [k * d for k, d in zip(offset, self.dilation, strict=True)]
         stops = [k + s * (n - 1) + 1 for k, s, n in zip(starts, self.stride, self.windows[2:], strict=True)]
         return {"starts": (0, 0, *starts), "stops": (*padded[:2], *stops), "steps": (1, 1, *self.stride)}

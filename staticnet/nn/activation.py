@@ -69,7 +69,7 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x * Phi(x), Phi the normal distribution function; `approximate` is "none" or "tanh" (Hendrycks and Gimpel 2016)."""
+    """x * Phi(x), Phi the normal distribution; `approximate` is "none" or "tanh" (Hendrycks and Gimpel 2016)."""
 
     def __init__(self, approximate: str = "none"):
         super().__init__()

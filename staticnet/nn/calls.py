@@ -94,8 +94,8 @@ def _name_within(root: Module, caller: Module, module: Module) -> str:
     kind = type(module).__name__
     if any(parameter.requires_grad for parameter in module.parameters()):
         raise ArgumentError(
-            f"{kind} is called inside {type(caller).__name__} but is no part of {type(root).__name__}, so its parameters "
-            "would not be trained or saved: assign it to an attribute, put lists of modules into an nn.ModuleList, "
-            "or freeze it"
+            f"{kind} is called inside {type(caller).__name__} but is no part of {type(root).__name__}, so its "
+            "parameters would not be trained or saved: assign it to an attribute, put lists of modules into an "
+            "nn.ModuleList, or freeze it"
         )
     return kind

@@ -30,9 +30,8 @@ def number(module: Module, name: str, value: Any) -> float:
 def require_axes(module: Module, x: Tensor, *layouts: str) -> None:
     """Raise ShapeError unless the input has as many axes as one of the layouts, such as '(N, C, H, W)'."""
     if x.ndim not in [layout.count(",") + 1 for layout in layouts]:
-        module._reject(
-            ShapeError, f"expects an input of shape {' or '.join(layouts)}, got {format_shape(x.shape)} with {x.ndim} axes"
-        )
+        expected = " or ".join(layouts)
+        module._reject(ShapeError, f"expects an input of shape {expected}, got {format_shape(x.shape)}: {x.ndim} axes")
 
 
 def settled_size(module: Module, name: str, x: Tensor, axis: int) -> int:
@@ -50,4 +49,5 @@ def settled_size(module: Module, name: str, x: Tensor, axis: int) -> int:
 def require_size(module: Module, what: str, expected: int, x: Tensor, axis: int) -> None:
     """Raise ShapeError unless an axis of the input has the size the layer was made for."""
     if not dims.same(x.shape[axis], expected):
-        module._reject(ShapeError, f"expects {expected} {what} (axis {axis} of its input), got {format_shape(x.shape)}")
+        where = "last axis" if axis == -1 else f"axis {axis}"
+        module._reject(ShapeError, f"expects {expected} {what} ({where} of its input), got {format_shape(x.shape)}")

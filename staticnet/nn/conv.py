@@ -7,7 +7,7 @@ from typing import Any
 from staticnet import functional
 from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError
-from staticnet.compiler.ops.windows import as_pair, as_padding
+from staticnet.compiler.ops.windows import as_padding, as_pair
 from staticnet.nn import init
 from staticnet.nn.checks import require_axes, require_size, settled_size, whole
 from staticnet.nn.module import Module
@@ -18,10 +18,11 @@ _LAYOUT = "(N, C, H, W)"
 
 
 class Conv2d(Module):
-    """The sum of each window of an image times `weight`, plus `bias`: (N, in_channels, H, W) to (N, out_channels, OH, OW).
+    """The sum of each window of an image times `weight`, plus `bias`.
 
-    OH = (H + padding - dilation * (kernel - 1) - 1) // stride + 1. Sizes are one number or a pair (height,
-    width); `padding` also ((top, bottom), (left, right)), "valid", or, for stride 1, "same". With
+    Inputs are (N, in_channels, H, W), results (N, out_channels, OH, OW) with
+    OH = (H + padding - dilation * (kernel - 1) - 1) // stride + 1. Sizes are one number or a pair
+    (height, width); `padding` also ((top, bottom), (left, right)), "valid", or, for stride 1, "same". With
     `in_channels` None it is settled by the first input. Initial values are spread evenly over
     +-1 / sqrt(in_channels / groups * kernel height * kernel width), as in PyTorch.
     """
@@ -58,7 +59,7 @@ class Conv2d(Module):
 
     def _check_padding(self) -> None:
         if self.padding == "same" and self.stride != (1, 1):
-            raise ArgumentError(f"Conv2d: padding='same' goes with stride 1, not {self.stride}; give the padding in numbers")
+            raise ArgumentError(f"Conv2d: padding='same' goes with stride 1, not {self.stride}; give it in numbers")
         if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
             raise ArgumentError(f"Conv2d: padding is sizes, 'same' or 'valid', not {self.padding!r}")
         if not isinstance(self.padding, str):
@@ -92,7 +93,8 @@ class Conv2d(Module):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         defaults = {"padding": (0, "valid"), "dilation": ((1, 1),), "groups": (1,)}
-        parts += [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) not in usual]
+        values = {name: getattr(self, name) for name in defaults}
+        parts += [f"{name}={value!r}" for name, value in values.items() if value not in defaults[name]]
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))
 
 

@@ -124,7 +124,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def inverse_root_uniform(fan_in: int) -> Any:
-    """An initializer that spreads values evenly over +-1 / sqrt(fan_in): PyTorch's choice for linear and conv layers."""
+    """An initializer that spreads values evenly over +-1 / sqrt(fan_in), PyTorch's choice for weighted sums."""
     bound = 1.0 / math.sqrt(fan_in) if fan_in else 0.0
     return lambda shape: random.host_uniform(shape, -bound, bound)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from staticnet import habits
 from staticnet.boundary import boundary
-from staticnet.compiler.errors import ArgumentError, HabitError, StaticnetError, StateError
+from staticnet.compiler.errors import ArgumentError, HabitError, StaticnetError
 from staticnet.nn import calls, loading
 from staticnet.nn.parameter import Buffer, Parameter, StateTensor
 
@@ -73,11 +73,9 @@ class Module:
 
     def _check_ready(self, name: str, home: str | None) -> None:
         if "_modules" not in self.__dict__:
-            raise HabitError(
-                f"{type(self).__name__}: call `super().__init__()` at the start of `__init__`, before `self.{name}` is set"
-            )
+            raise _not_ready(self, name)
         if home is not None and (not name or "." in name):
-            raise ArgumentError(f"{type(self).__name__}: {name!r} is no name for a part of a module: no dots, not empty")
+            raise ArgumentError(f"{type(self).__name__}: {name!r} is no name for a part: it has a dot, or is empty")
 
     def _check_replaced(self, name: str, home: str | None, value: Any) -> None:
         """Keep states from being lost by assigning a value over them, and from being hidden by the class."""
@@ -88,15 +86,13 @@ class Module:
                 f"`.{name}.set(value)` outside, or assign a new Parameter or Buffer"
             )
         if home is not None and name not in getattr(self, home) and hasattr(type(self), name):
-            raise ArgumentError(f"{owner} has a class attribute {name!r}, which would hide this part: choose another name")
+            raise ArgumentError(f"{owner} has a class attribute {name!r} that would hide this: choose another name")
 
     @boundary
     def __getattr__(self, name: str) -> Any:
         for own in _OWN:
             if own not in self.__dict__:
-                raise HabitError(
-                    f"{type(self).__name__}: call `super().__init__()` at the start of `__init__`, before `self.{name}` is used"
-                )
+                raise _not_ready(self, name)
             if name in self.__dict__[own]:
                 return self.__dict__[own][name]
         habits.explain(type(self).__name__, name, habits.OF_MODULES)
@@ -200,7 +196,8 @@ class Module:
         for name in path.split(".") if path else []:
             found = module._modules.get(name)
             if found is None:
-                raise ArgumentError(f"there is no module {path!r}: {type(module).__name__} has {', '.join(module._modules)}")
+                has = ", ".join(module._modules) or "no modules"
+                raise ArgumentError(f"there is no module {path!r}: {type(module).__name__} has {has}")
             module = found
         return module
 
@@ -314,6 +311,12 @@ class Module:
     def _reject(self, error: type[StaticnetError], message: str) -> NoReturn:
         """Raise an error about this module, by its path in the model."""
         raise error(f"{calls.label(self)}: {message}")
+
+
+def _not_ready(module: Module, name: str) -> HabitError:
+    return HabitError(
+        f"{type(module).__name__}: call `super().__init__()` at the start of `__init__`, before `self.{name}`"
+    )
 
 
 def _join(path: str, name: str) -> str:

@@ -38,8 +38,10 @@ class _BatchNorm(Module):
             raise ArgumentError(f"{type(self).__name__}: momentum lies from 0 to 1, got {momentum}")
         self.affine, self.track_running_stats = bool(affine), bool(track_running_stats)
         self.dtype = dtype
-        self.weight, self.bias = (Parameter(), Parameter()) if affine else (None, None)
-        self.running_mean, self.running_var = (Buffer(), Buffer()) if track_running_stats else (None, None)
+        self.weight = Parameter() if affine else None
+        self.bias = Parameter() if affine else None
+        self.running_mean = Buffer() if track_running_stats else None
+        self.running_var = Buffer() if track_running_stats else None
         self.num_batches_tracked = Buffer(0, dtype="int64") if track_running_stats else None
         if self.num_features is not None:
             self._settle(self.num_features)
@@ -60,8 +62,9 @@ class _BatchNorm(Module):
             self.num_features = settled_size(self, "num_features", x, 1)
             self._settle(self.num_features)
         require_size(self, "features", self.num_features, x, 1)
-        if self.running_mean is None or self.running_var is None:
-            return self._normalised(x, functional.zeros(x.shape[1:2], x.dtype), functional.ones(x.shape[1:2], x.dtype))[0]
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            zeros, ones = functional.zeros(x.shape[1:2], x.dtype), functional.ones(x.shape[1:2], x.dtype)
+            return self._normalised(x, zeros, ones)[0]
         if not self.training:
             return self._normalised(x, self.running_mean, self.running_var)[0]
         self.num_batches_tracked.assign(self.num_batches_tracked + 1)

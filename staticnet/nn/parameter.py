@@ -12,6 +12,7 @@ from staticnet import lazy
 from staticnet.boundary import boundary
 from staticnet.compiler.errors import DTypeError, HabitError, StateError, TraceError
 from staticnet.compiler.ir import Node, Type
+from staticnet.compiler.ops.base import as_node
 from staticnet.runtime.state import State
 from staticnet.tensors import Tensor, to_array
 from staticnet.tracer import Tracer, current_tracer
@@ -96,8 +97,9 @@ class StateTensor(Tensor):
         if tracer is None:
             self.set(value)
             return
-        dtype = self.state.type.dtype
-        call(lambda node: tracer.assign(self.state, node), value if isinstance(value, Tensor) else to_array(value, dtype.name))
+        if not isinstance(value, Tensor):
+            value = to_array(value, self.state.type.dtype)
+        call(lambda node: tracer.assign(self.state, as_node(node)), value)
 
     @boundary
     def set(self, value: Any) -> None:

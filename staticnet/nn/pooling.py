@@ -6,7 +6,7 @@ from typing import Any
 
 from staticnet import functional
 from staticnet.boundary import boundary
-from staticnet.compiler.ops.windows import as_pair, as_padding
+from staticnet.compiler.ops.windows import as_padding, as_pair
 from staticnet.nn.checks import require_axes
 from staticnet.nn.module import Module
 from staticnet.tensors import Tensor
@@ -60,7 +60,7 @@ class AvgPool2d(Module):
 class AdaptiveAvgPool2d(Module):
     """Images (N, C, H, W) averaged down to `output_size`: a number or a pair, None keeping an axis as it is."""
 
-    def __init__(self, output_size: int | None | tuple[int | None, int | None]):
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None):
         super().__init__()
         self.output_size = output_size
 

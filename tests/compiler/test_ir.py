@@ -1,4 +1,4 @@
-"""Types, nodes and graphs: equality, interning, text, digests, side tables, and graphs that are very deep."""
+"""Types, nodes and graphs: equality, interning, rebuilding, text, digests, side tables, tuples."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from staticnet.compiler import dims, dtypes
-from staticnet.compiler.autodiff import differentiate, gradients
+from staticnet.compiler.autodiff import gradients
 from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.evaluate import evaluate
 from staticnet.compiler.ir import Builder, Graph, Node, TupleType, Type, apply, building, topological
-from staticnet.compiler.ir.graph import post_order
 from staticnet.compiler.ir.text import graph_text, label_nodes
 from staticnet.compiler.ops.arithmetic import Add, Clip, Multiply
 from staticnet.compiler.ops.base import F
 from staticnet.compiler.ops.leaf import Item, Pack, make_input
 from staticnet.compiler.origins import Origin
-from staticnet.compiler.rewrite.engine import RuleSet, rewrite
 
 N, C = dims.symbol("N"), dims.symbol("C")
 
@@ -358,92 +355,7 @@ def test_text_and_digest_are_the_same_in_every_process():
     assert "sigmoid" in texts.pop()
 
 
-# -- depth and size ----------------------------------------------------------------------------
-
-
-def chain(length: int) -> Graph:
-    """x -> exp -> negative -> exp -> ... with no two nodes alike."""
-    with building(Builder()) as builder:
-        x = vector(shape=(2,), dtype="float64")
-        y = x
-        for number in range(length):
-            y = F.negative(y) if number % 2 else F.tanh(y)
-        return Graph([x], [y], names=builder.names, origins=builder.origins)
-
-
-def doubles() -> RuleSet:
-    rules = RuleSet("test")
-    rules.rule("negative(negative(x)) = x")
-    return rules
-
-
-OPERATIONS: dict[str, Callable[[Graph], object]] = {
-    "nodes": lambda graph: topological(graph.roots),
-    "post_order": lambda graph: post_order(graph.roots),
-    "users": lambda graph: Graph(graph.inputs, graph.outputs).users,
-    "symbols": lambda graph: graph.symbols,
-    "rebuild": lambda graph: graph.rebuild(kept),
-    "rebuild all": lambda graph: graph.rebuild(
-        lambda node, inputs: apply(node.op, *inputs) if inputs else make_input("x", node.aval)
-    ),
-    "text": lambda graph: graph.text(),
-    "digest": lambda graph: graph.digest(),
-    "equals": lambda graph: graph.equals(graph),
-    "with_roots": lambda graph: graph.with_roots(graph.outputs, graph.output_names, {}),
-    "rewrite": lambda graph: rewrite(graph, doubles()),
-    "gradient": lambda graph: differentiate(graph, [F.sum(graph.outputs[0])], graph.inputs),
-    "evaluate": lambda graph: evaluate(graph.outputs, {graph.inputs[0]: np.ones(2)}),
-}
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_deep_graphs(operation):
-    """A chain of 10,000 nodes: no recursion, and four times the nodes take about four times as long."""
-    run = OPERATIONS[operation]
-
-    def seconds(graph: Graph) -> float:
-        start = time.perf_counter()
-        run(graph)
-        return time.perf_counter() - start
-
-    short, long = chain(2500), chain(10_000)
-    # Linear is 4, quadratic 16; a few milliseconds are within the noise of any machine.
-    for _ in range(3):
-        ratio = (seconds(long) + 1e-3) / (min(seconds(short), seconds(short)) + 1e-3)
-        if ratio < 9:
-            return
-    raise AssertionError(f"{operation} of four times the nodes took {ratio:.1f} times as long")
-
-
-def test_wide_graphs_are_printed_in_linear_time():
-    def seconds(count: int) -> float:
-        inputs = [vector(f"x{number}", ()) for number in range(count)]
-        graph = Graph(inputs, [F.exp(node) for node in inputs])
-        start = time.perf_counter()
-        graph.text()
-        return time.perf_counter() - start
-
-    assert min(seconds(4000), seconds(4000)) < 9 * (min(seconds(1000), seconds(1000)) + 1e-3)
-
-
-def test_long_chains_are_freed_without_recursion():
-    script = """
-        from staticnet.compiler.ir import Builder, Graph, Type, building
-        from staticnet.compiler.ops.base import F
-        from staticnet.compiler.ops.leaf import make_input
-
-        for builder in (Builder(intern=True), Builder(weak=True)):
-            with building(builder):
-                y = make_input("x", Type((), "float32"))
-                for _ in range(25_000):
-                    y = F.exp(y)
-            graph = Graph([], [y])
-            graph.nodes
-            del builder, graph, y
-        print("freed")
-    """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
-    assert (result.returncode, result.stdout) == (0, "freed\n"), result.stderr[-500:]
+# -- the prompt -------------------------------------------------------------------------------
 
 
 def test_the_prompts_builder_forgets_what_nobody_holds():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from staticnet.compiler.passes.modes import to_inference, to_training
 from staticnet.compiler.passes.simplify import accelerate, simplify
 from staticnet.compiler.passes.stabilise import stabilise
 from staticnet.compiler.passes.verify import verify
-from staticnet.compiler.pipeline import pipeline, run_passes
+from staticnet.compiler.pipeline import run_passes
 from staticnet.compiler.target import REFERENCE
 from tests.compiler.graphs import expected, make_graph, text
 
@@ -140,6 +138,11 @@ def test_cse_keeps_two_inputs_of_one_label_apart() -> None:
 def test_cse_treats_equal_nan_constants_as_one() -> None:
     graph = cse(make_graph(lambda x: (x + np.nan, x + np.nan), x=(2,)))
     assert graph.outputs[0] is graph.outputs[1]
+
+
+def test_an_input_card_is_never_equal_to_another() -> None:
+    type_ = Type((2,), "float32")
+    assert Input(label="x", type=type_, serial=1) != Input(label="x", type=type_, serial=2)
 
 
 # -- eliminate ----------------------------------------------------------------------------------
@@ -284,15 +287,10 @@ TRAINED_STATES = {"weight": (3,), "mean": (3,), "key": (2, "uint64")}
 
 def test_to_inference_has_no_dropout_no_batch_statistics_no_updates_and_no_key() -> None:
     graph = make_graph(trained, TRAINED_STATES, x=(4, 3))
-    assert text(to_inference(graph)) == expected(
-        """
-        graph graph(%x: f32[4, 3], state %weight: f32[3], state %mean: f32[3])
-          %0 = batch_norm(%x, %weight, %weight, %mean, %weight, epsilon=1e-05, momentum=0.1, training=False) : (f32[4, 3], f32[3], f32[3])
-          %1 = item(%0, index=0) : f32[4, 3]
-          %2 = relu(%1) : f32[4, 3]
-          return output=%2
-        """
-    )
+    done = to_inference(graph)
+    assert [node.op.label for node in done.inputs] == ["x", "weight", "mean"]
+    assert ops(done) == ["batch_norm", "item", "relu"]
+    assert not done.nodes[3].op.training and not done.updates
 
 
 def test_to_training_brings_back_what_is_still_there() -> None:
@@ -357,72 +355,3 @@ def test_verify_refuses_operands_that_do_not_fit() -> None:
 def test_verify_passes_a_right_graph_through() -> None:
     graph = make_graph(trained, TRAINED_STATES, x=(4, 3))
     assert verify(graph) is graph
-
-
-# -- switches -----------------------------------------------------------------------------------
-
-
-def double_negative() -> Graph:
-    return make_graph(lambda x: -(-F.identity(x)) + F.exp(F.constant(0.0)), x=(2,))
-
-
-def test_skip_leaves_passes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ops(run_passes(double_negative(), ALL)) == ["constant", "add"]
-    monkeypatch.setenv("STATICNET_SKIP", "simplify, accelerate")
-    assert ops(run_passes(double_negative(), ALL)) == ["negative", "negative", "constant", "add"]
-    monkeypatch.setenv("STATICNET_SKIP", "fold,eliminate,simplify,accelerate")
-    assert ops(run_passes(double_negative(), ALL)) == ["identity", "negative", "negative", "constant", "exp", "add"]
-
-
-def test_verify_is_run_after_each_pass_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(graph: Graph) -> Graph:
-        return graph.with_roots([Node(F.exp(graph.inputs[0]).op, graph.inputs, Type((5,), "float32"))], ["y"], {})
-
-    monkeypatch.setenv("STATICNET_VERIFY", "1")
-    with pytest.raises(CompilerError, match="shape rule"):
-        run_passes(double_negative(), [wrong])
-    monkeypatch.setenv("STATICNET_VERIFY", "0")
-    assert run_passes(double_negative(), [wrong]).outputs[0].shape == (5,)
-
-
-def test_dump_writes_every_stage_and_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "stages"
-    monkeypatch.setenv("STATICNET_DUMP", str(folder))
-    graph = make_graph(lambda x: -(-x), x=("N", 2))
-    graph.name = "../up and away"
-    pipeline(graph, {"N": 3}, REFERENCE)
-    names = sorted(os.listdir(folder))
-    stages = [each.__name__ for each in PASSES] + ["lower"] + [each.__name__ for each in LOWERED_PASSES]
-    assert [name.split(".")[-2] for name in names[:-1]] == stages
-    assert names[-1].endswith(".program.N3.txt")
-    assert all(".." not in name.split("_")[1:] and "/" not in name for name in names)
-    assert os.listdir(tmp_path) == ["stages"]
-    assert (folder / names[-1]).read_text(encoding="utf-8").startswith("program ")
-
-
-def test_debug_says_more_the_higher_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    said = []
-    for level in ("0", "1", "2", "3", "nonsense"):
-        monkeypatch.setenv("STATICNET_DEBUG", level)
-        pipeline(double_negative(), {}, REFERENCE)
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        said.append(captured.err)
-    assert said[0] == said[4] == ""
-    assert "simplify: " in said[1] and "nodes in" in said[1] and "program graph" not in said[1]
-    assert "program graph" in said[2] and "graph graph(" not in said[2]
-    assert "graph graph(" in said[3]
-
-
-def test_fuse_schedule_and_plan_can_be_skipped_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = make_graph(lambda x: F.exp(F.tanh(x)) + 1.0, x=(64, 64))
-    fused = pipeline(graph, {}, REFERENCE)
-    monkeypatch.setenv("STATICNET_SKIP", "fuse,schedule,plan")
-    plain = pipeline(graph, {}, REFERENCE)
-    assert len(fused.steps) == 1 and len(plain.steps) == 3
-    assert plain.memory.in_place == 0 and plain.arena_bytes == 3 * 64 * 64 * 4 > fused.arena_bytes
-
-
-def test_an_input_card_is_never_equal_to_another() -> None:
-    type_ = Type((2,), "float32")
-    assert Input(label="x", type=type_, serial=1) != Input(label="x", type=type_, serial=2)

@@ -193,7 +193,9 @@ def test_equal_constants_are_one():
 
 def test_states_of_equal_content_stay_apart():
     zeros = np.zeros(3, np.float32)
-    model = model_of(lambda x, a, b: (x + a) * b, feed(3), state("a", 3), state("b", 3), states={"a": zeros, "b": zeros})
+    model = model_of(
+        lambda x, a, b: (x + a) * b, feed(3), state("a", 3), state("b", 3), states={"a": zeros, "b": zeros}
+    )
     assert [tensor.name for tensor in model.graph.initializer] == ["a", "b"]
 
 
@@ -226,7 +228,7 @@ def test_nothing_is_left_to_simplify():
         x = F.transpose(F.transpose(F.reshape(F.reshape(x, (-1, 2, 3)), (-1, 6))))
         x = F.cast(F.cast(F.identity(x), "float64"), "float32") * 1
         x = F.relu(F.relu(x))
-        return -(-(x + F.broadcast_to(F.constant([1.0, 2, 3, 4, 5, 6]), x.shape)))
+        return F.negative(F.negative(x + F.broadcast_to(F.constant([1.0, 2, 3, 4, 5, 6]), x.shape)))
 
     assert operators(assert_runs(function, feed("n", 6), binding={"n": 2})) == ["Relu", "Add"]
 

@@ -13,10 +13,8 @@ import pytest
 from staticnet.compiler import evaluate as evaluation
 from staticnet.compiler.autodiff import gradients
 from staticnet.compiler.errors import ExportError
-from staticnet.compiler.ir import REGISTRY, Graph, Node, bind_shape, has_rule
+from staticnet.compiler.ir import REGISTRY, Graph, Node, has_rule
 from staticnet.compiler.ops.base import F
-from staticnet.compiler.ops.exceptions import NOT_DIFFERENTIABLE
-from staticnet.compiler.ops.leaf import make_input
 from tests import standin
 from tests.ops.harness import (
     LAYOUTS,
@@ -35,6 +33,7 @@ from tests.ops.harness import (
     run_measured,
     values_of,
 )
+from tests.ops.slopes import Gradient, compare_slopes, uniform, why_no_gradient
 from tests.ops.table import SIZES, Row
 
 #: further sizes for the letters, different from each other and from SIZES
@@ -46,10 +45,6 @@ DOUBLE = 1e-7
 LARGE = 1 << 20
 #: ... beside what NumPy itself buffers when it casts: 8192 elements for each of a ufunc's operands
 BUFFERS = 3 * 8192 * 8
-
-#: step of the finite differences, and what is lost to rounding when numbers of size 1 are divided by it
-STEP, ROUNDING = 1e-3, 2e-12
-
 
 ROWS = all_rows()
 
@@ -202,42 +197,14 @@ def large_sizes(row: Row) -> dict[str, int] | None:
 # -- gradients ---------------------------------------------------------------------------------
 
 
-def why_no_gradient(row: Row, case: Case) -> str | None:
-    """The reason why a row has no gradient to check, or None; a missing rule is no reason."""
-    if row.wrt == () or not any(node.dtype.is_float for node in case.inputs):
-        return "the row has no operand to differentiate with respect to"
-    if row.ops[0] in NOT_DIFFERENTIABLE:
-        return NOT_DIFFERENTIABLE[row.ops[0]]
-    return None
-
-
-class Gradient:
-    """The gradient of sum(result * seed) over the float results of a case, with the seeds as inputs of their own."""
-
-    def __init__(self, row: Row, case: Case):
-        self.case = case
-        floats = [i for i, node in enumerate(case.inputs) if node.dtype.is_float]
-        self.wrt = list(floats if row.wrt is None else row.wrt)
-        self.xs = [case.inputs[i] for i in self.wrt]
-        self.ys = [node for node in case.results if node.dtype.is_float]
-        assert self.ys, f"{row.ops[0]} has no float result; give the reason in NOT_DIFFERENTIABLE"
-        self.seed_nodes = [make_input(f"seed{i}", y.aval) for i, y in enumerate(self.ys)]
-        self.nodes = gradients(self.ys, self.xs, self.seed_nodes, unconnected="zero")
-        assert [g.aval for g in self.nodes] == [x.aval for x in self.xs], "a gradient has not the type of its operand"
-
-    def value(self, arrays: Sequence[np.ndarray], binding: Any, seeds: Sequence[np.ndarray]) -> list[np.ndarray]:
-        known = dict(zip((*self.case.inputs, *self.seed_nodes), (*arrays, *seeds), strict=True))
-        return evaluation.evaluate(self.nodes, known, binding)
-
-
 def check_gradient(row: Row, rng: np.random.Generator) -> None:
     """Along a random direction of each operand the symbolic slope is that of finite differences."""
     case, arrays = build(row, "float64"), draw(row, rng, "float64")
     skip_without_gradient(row, case)
     first = Gradient(row, case)
     seeds = uniform(rng, first.ys)
-    known = dict(zip(first.seed_nodes, seeds, strict=True))
-    compare_slopes(first.ys, seeds, first.nodes, case, first.wrt, arrays, known, rng, 1e-6)
+    values = dict(zip((*case.inputs, *first.seed_nodes), (*arrays, *seeds), strict=True))
+    compare_slopes(first.ys, seeds, first.xs, first.nodes, values, rng, 1e-6)
 
 
 def check_second(row: Row, rng: np.random.Generator) -> None:
@@ -245,57 +212,16 @@ def check_second(row: Row, rng: np.random.Generator) -> None:
     case, arrays = build(row, "float64"), draw(row, rng, "float64")
     skip_without_gradient(row, case)
     first = Gradient(row, case)
-    known = dict(zip(first.seed_nodes, uniform(rng, first.ys), strict=True))
+    values = dict(zip((*case.inputs, *first.seed_nodes), (*arrays, *uniform(rng, first.ys)), strict=True))
     vectors = uniform(rng, first.xs)
     second = gradients(first.nodes, first.xs, [F.constant(vector) for vector in vectors], unconnected="zero")
-    compare_slopes(first.nodes, vectors, second, case, first.wrt, arrays, known, rng, 1e-5)
-
-
-def uniform(rng: np.random.Generator, nodes: Sequence[Node]) -> list[np.ndarray]:
-    return [rng.uniform(-1, 1, bind_shape(node.shape, {})) for node in nodes]
+    compare_slopes(first.nodes, vectors, first.xs, second, values, rng, 1e-5)
 
 
 def skip_without_gradient(row: Row, case: Case) -> None:
     reason = why_no_gradient(row, case)
     if reason is not None:
         pytest.skip(reason)
-
-
-def compare_slopes(
-    ys: Sequence[Node],
-    weights: Sequence[np.ndarray],
-    slopes: Sequence[Node],
-    case: Case,
-    wrt: Sequence[int],
-    arrays: Sequence[np.ndarray],
-    known: dict[Node, np.ndarray],
-    rng: np.random.Generator,
-    rtol: float,
-) -> None:
-    """Each of `slopes` against central differences of sum(ys * weights), extrapolated to step 0 (Richardson)."""
-
-    def evaluate(nodes: Sequence[Node], number: int = 0, move: Any = 0.0) -> list[np.ndarray]:
-        values = dict(zip(case.inputs, arrays, strict=True))
-        values[case.inputs[number]] = values[case.inputs[number]] + move if np.any(move) else arrays[number]
-        return evaluation.evaluate(nodes, {**values, **known}, {})
-
-    def total(number: int, move: np.ndarray) -> float:
-        results = evaluate(ys, number, move)
-        return float(sum(np.sum(y * weight) for y, weight in zip(results, weights, strict=True)))
-
-    size = sum(float(np.sum(np.abs(y * weight))) for y, weight in zip(evaluate(ys), weights, strict=True))
-    for number, slope in zip(wrt, evaluate(slopes), strict=True):
-        direction = rng.normal(size=slope.shape)
-        direction /= np.linalg.norm(direction) or 1.0
-
-        def difference(step: float, number: int = number, direction: np.ndarray = direction) -> float:
-            return (total(number, step * direction) - total(number, -step * direction)) / (2 * step)
-
-        wanted = (4 * difference(STEP / 2) - difference(STEP)) / 3
-        found = float(np.sum(slope * direction))
-        # A slope is judged by the length of the whole gradient, and no better than its difference is rounded.
-        allowed = rtol * (abs(wanted) + float(np.linalg.norm(slope))) + ROUNDING * size
-        assert abs(found - wanted) <= allowed, f"operand {number}: slope {found!r}, finite differences {wanted!r}"
 
 
 # -- other worlds ------------------------------------------------------------------------------
