@@ -187,10 +187,6 @@ def _link_line(link: Link) -> str:
         attributes.append("dir=back")
     elif last.role == "backward":
         attributes.append("style=dashed, minlen=0")
-    elif _is_forward(first) and _is_forward(last) and "forward" in (first.role, last.role):
+    elif first.role == "forward" and (last.role == "forward" or last.kind == "output"):
         attributes.append("weight=20")
     return f"  n{first.number} -> n{last.number}" + (f" [{', '.join(attributes)}];" if attributes else ";")
-
-
-def _is_forward(box: Box) -> bool:
-    return box.role == "forward" or box.kind in ("input", "output")

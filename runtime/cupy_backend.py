@@ -16,6 +16,15 @@ from staticnet.runtime.backend import Call
 CUDA = Target("cuda", alignment=256)
 
 
+def _sign(xp: Any, x: Any, *, out: Any, scratch: Any) -> None:
+    # CuPy's own sign of NaN has been 0 in versions still in use.
+    out[...] = xp.where(xp.isnan(x), x, xp.sign(x)) if x.dtype.kind == "f" else xp.sign(x)
+
+
+#: kernels that take the place of a card's own on this device
+KERNELS = {"sign": _sign}
+
+
 class CupyBackend(ArrayBackend):
     """CuPy arrays on one device; host arrays come and go only at feeds, fetches and states."""
 
@@ -45,7 +54,11 @@ class CupyBackend(ArrayBackend):
             target.set(np.ascontiguousarray(source))
 
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
-        kernel = super().call(instruction, inputs, outputs, scratch)
+        special = KERNELS.get(instruction.op.name)
+        if special is None:
+            kernel = super().call(instruction, inputs, outputs, scratch)
+        else:
+            kernel = functools.partial(special, self.xp, *inputs, out=outputs[0], scratch=scratch)
 
         def on_device() -> None:
             with self.device:

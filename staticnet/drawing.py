@@ -164,22 +164,26 @@ def _told_apart(roles: Roles) -> Roles | None:
 def _roles_by_structure(graph: Graph) -> dict[Node, str] | None:
     """Roles in a training graph whose nodes have been rewritten, None in a graph without gradients.
 
-    Forward is what the outputs need; of the rest, update is what depends on states that only the
-    optimiser reads, and backward what does not.
+    Forward is what the outputs need. Backward is what else the new values of trained states need (float
+    ones that the forward half reads) without depending on a state that only the optimiser reads. The
+    rest is update.
     """
-    if not graph.updates:
-        return None
     forward = set(topological(graph.outputs))
+    trained = [value for state, value in graph.updates.items() if state in forward and state.dtype.is_float]
+    training = set(topological(trained))
     roles: dict[Node, str] = {}
     for node in graph.nodes:
         if node in forward:
             roles[node] = "forward"
-        elif getattr(node.op, "kind", "") == "state" or any(roles[source] == "update" for source in node.inputs):
+        elif (
+            node not in training
+            or getattr(node.op, "kind", "") == "state"
+            or any(roles[source] == "update" for source in node.inputs)
+        ):
             roles[node] = "update"
         else:
             roles[node] = "backward"
-    backward = [node for node, role in roles.items() if role == "backward" and node.inputs]
-    return roles if backward else None
+    return roles if any(role == "backward" and node.inputs for node, role in roles.items()) else None
 
 
 def _parameters(graph: Graph, what: Any) -> list[Node] | None:

@@ -73,12 +73,6 @@ def is_near(constant: Node, value: float) -> bool:
     return math.isclose(_number(constant), value, rel_tol=1e-3 if constant.dtype.itemsize == 2 else 1e-6)
 
 
-@GELU.helper
-def is_root_of(constant: Node, square: float) -> bool:
-    """Whether a constant is the square root of a number, to the precision of its dtype."""
-    return is_near(constant, math.sqrt(square))
-
-
 GELU.helper(runs)
 
 OLD.rule("where(greater(x, 0), x, x * A) = leaky_relu_of(x, A)", where="runs(x, 'LeakyRelu')")
@@ -86,11 +80,11 @@ OLD.rule("where(greater(x, 0), x, expm1(where(greater(x, 0), 0, x))) = elu_of(x)
 OLD.rule("where(greater(x, 0), x, A * expm1(where(greater(x, 0), 0, x))) = elu_of(x, A)", where="runs(x, 'Elu')")
 GELU.rule(
     "x * 0.5 * (1 + erf(x * A)) = gelu_of(x, 'none')",
-    where="runs(x, 'Gelu') and is_root_of(A, 1 / 2)",
+    where=f"runs(x, 'Gelu') and is_near(A, {math.sqrt(0.5)})",
 )
 GELU.rule(
     "x * 0.5 * (1 + tanh((x + x * A * x * x) * B)) = gelu_of(x, 'tanh')",
-    where="runs(x, 'Gelu') and is_near(A, 0.044715) and is_root_of(B, 2 / 3.141592653589793)",
+    where=f"runs(x, 'Gelu') and is_near(A, 0.044715) and is_near(B, {math.sqrt(2 / math.pi)})",
 )
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from staticnet.compiler import dims, dtypes
 from staticnet.compiler.dtypes import DType
-from staticnet.compiler.ir import Node
+from staticnet.compiler.ir import Node, Type
 from staticnet.compiler.ops.leaf import scalar_value
 from staticnet.exporters.onnx.dtypes import route
-from staticnet.exporters.onnx.emitter import Emitter
+from staticnet.exporters.onnx.emitter import Emitter, is_small
 
 #: what arithmetic means on booleans
 LOGIC = {"add": "Or", "multiply": "And", "maximum": "Or", "minimum": "And", "not_equal": "Xor"}
@@ -237,17 +237,25 @@ def size_of(emitter: Emitter, node: Node) -> str:
 
 
 def iota(emitter: Emitter, node: Node) -> str:
-    """Range along one axis, then the others."""
+    """Range along one axis, then the others; numbers where all sizes are known and few."""
     axis, sizes = node.op.attributes["axis"], node.shape
-    if isinstance(sizes[axis], int):
-        line = emitter.constant(np.arange(sizes[axis]), node.dtype)
+    size, after = sizes[axis], node.ndim - axis - 1
+    others = [1 if k == axis else other for k, other in enumerate(sizes)]
+    if isinstance(size, int):
+        column = np.arange(size).reshape((size, *[1] * after))
+        if is_small(node.aval):
+            return emitter.constant(np.broadcast_to(column, [int(n) for n in sizes]), node.dtype)  # type: ignore[arg-type]
+        line = emitter.constant(column, node.dtype)
     else:
-        ends = [emitter.constant(0, dtypes.int64), emitter.sizes.scalar(sizes[axis]), emitter.constant(1, dtypes.int64)]
+        ends = [emitter.constant(0, dtypes.int64), emitter.sizes.scalar(size), emitter.constant(1, dtypes.int64)]
         line = emitter.emit("Range", *ends)
         line = line if node.dtype == dtypes.int64 else emitter.cast(line, node.dtype)
-    if node.ndim == 1:
-        return line
-    after = [*range(1, node.ndim - axis)]
-    line = emitter.emit("Unsqueeze", line, emitter.ints(after)) if after else line
-    others = [1 if k == axis else size for k, size in enumerate(sizes)]
-    return emitter.emit("Expand", line, emitter.sizes.vector(others))
+        line = emitter.emit("Unsqueeze", line, emitter.ints([*range(1, after + 1)])) if after else line
+    return line if node.ndim == 1 else emitter.emit("Expand", line, emitter.sizes.vector(others))
+
+
+def zeros(emitter: Emitter, type: Type) -> str:
+    """Zeros of a shape."""
+    if is_small(type):
+        return emitter.constant(np.zeros([int(n) for n in type.shape]), type.dtype)  # type: ignore[arg-type]
+    return emitter.emit("Expand", emitter.constant(0, type.dtype), emitter.sizes.vector(type.shape))

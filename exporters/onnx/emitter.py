@@ -17,6 +17,8 @@ from staticnet.exporters.onnx.dtypes import tensor_type, value_info
 from staticnet.exporters.onnx.names import Names, escape, node_name
 from staticnet.exporters.onnx.sizes import Sizes
 
+#: a tensor of so many bytes may stand in the file where it could be computed
+SMALL = 4096
 #: what a node computes in the file: the name of its value, or of each of its values
 Values = str | tuple[str, ...]
 
@@ -182,6 +184,11 @@ class Emitter:
         inputs = [value_info(self.value(node), node.aval) for node in self.feeds]
         tensors = [onnx.numpy_helper.from_array(array, key) for key, array in self.initializers.items()]
         return onnx.helper.make_graph(self.nodes, escape(name) or "graph", inputs, outputs, tensors)
+
+
+def is_small(type: Type) -> bool:
+    """Whether a value of this type is worth storing rather than computing."""
+    return isinstance(type.bytes, int) and type.bytes <= SMALL
 
 
 def has_operator(operator: str, opset: int) -> bool:

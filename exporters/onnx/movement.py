@@ -7,7 +7,7 @@ import numpy as np
 from staticnet.compiler import dims, dtypes
 from staticnet.compiler.dims import Dim, Size
 from staticnet.compiler.ir import Node, Shape
-from staticnet.exporters.onnx.elementwise import route_or_refuse
+from staticnet.exporters.onnx.elementwise import route_or_refuse, zeros
 from staticnet.exporters.onnx.emitter import Emitter
 
 #: bounds that a slice clamps to the end and to before the beginning
@@ -193,15 +193,14 @@ def scatter_nd_add(emitter: Emitter, node: Node) -> str:
     """ScatterND that adds to zeros."""
     indices, updates = emitter.operands(node)
     indices = _as_int64(emitter, node, indices)
-    return emitter.emit("ScatterND", _zeros(emitter, node), indices, updates, reduction="add")
+    return emitter.emit("ScatterND", zeros(emitter, node.aval), indices, updates, reduction="add")
 
 
 def scatter_elements_add(emitter: Emitter, node: Node) -> str:
     """ScatterElements that adds to zeros."""
     indices, updates = emitter.operands(node)
     axis = node.op.attributes["axis"]
-    zeros = _zeros(emitter, node)
-    return emitter.emit("ScatterElements", zeros, indices, updates, axis=axis, reduction="add")
+    return emitter.emit("ScatterElements", zeros(emitter, node.aval), indices, updates, axis=axis, reduction="add")
 
 
 def gather_nd(emitter: Emitter, node: Node) -> str:
@@ -213,8 +212,3 @@ def gather_nd(emitter: Emitter, node: Node) -> str:
 def _as_int64(emitter: Emitter, node: Node, indices: str) -> str:
     source = node.inputs[0 if node.op.name.startswith("scatter") else 1]
     return indices if source.dtype == dtypes.int64 else emitter.cast(indices, dtypes.int64)
-
-
-def _zeros(emitter: Emitter, node: Node) -> str:
-    zero = emitter.constant(0, node.dtype)
-    return emitter.emit("Expand", zero, emitter.sizes.vector(node.shape))

@@ -14,13 +14,12 @@ from staticnet.compiler.ops.leaf import Constant, Pack
 from staticnet.compiler.passes.eliminate import eliminate
 from staticnet.compiler.passes.fold import fold
 from staticnet.exporters.onnx.activations import recognise
+from staticnet.exporters.onnx.emitter import is_small
 from staticnet.exporters.onnx.fusions import fuse
 from staticnet.exporters.onnx.tidy import tidy
 from staticnet.exporters.onnx.windows import EXPANSIONS
 
 States = Mapping[Node, np.ndarray]
-#: what a computed tensor may take in the file when what it is computed from stays there too, in bytes
-SMALL = 4096
 
 
 def prepare(graph: Graph, states: States, has_form: Callable[[Node], bool], opset: int) -> tuple[Graph, States]:
@@ -79,7 +78,7 @@ def freeze(graph: Graph, states: States) -> tuple[Graph, States]:
         return graph, states
     outputs = set(graph.outputs)
     frontier = [node for node in computed if node in outputs or any(u not in known for u in graph.users[node])]
-    chosen = [node for node in frontier if _is_small(node) or _is_only_form(graph, node, known)]
+    chosen = [node for node in frontier if is_small(node.aval) or _is_only_form(graph, node, known)]
     arrays = evaluate(chosen, {node: array for node, array in states.items() if node in known})
     frozen = dict(zip(chosen, arrays, strict=True))
     values = dict(states)
@@ -118,14 +117,9 @@ def _is_symbolic(attribute: Any) -> bool:
     return any(map(_is_symbolic, attribute)) if isinstance(attribute, tuple) else isinstance(attribute, Dim)
 
 
-def _is_small(node: Node) -> bool:
-    size = node.aval.bytes
-    return isinstance(size, int) and size <= SMALL
-
-
 def _is_only_form(graph: Graph, node: Node, known: set[Node]) -> bool:
     """Whether the large tensors that a node is computed from are in the file for its sake alone, and larger."""
-    sources = [source for source in _sources(node) if not _is_small(source)]
+    sources = [source for source in _sources(node) if not is_small(source.aval)]
     room = sum(int(source.aval.bytes) for source in sources)  # type: ignore[arg-type]
     return int(node.aval.bytes) <= room and not any(  # type: ignore[arg-type]
         _is_read_elsewhere(graph, source, node, known) for source in sources

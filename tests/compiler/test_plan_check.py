@@ -81,8 +81,13 @@ def chain() -> Program:
 
 
 def disjoint() -> Program:
-    """sin(x), long dead, leaves its bytes to exp(x)."""
+    """exp(x) is dead after the product and leaves its bytes to sin(x)."""
     return plain_program(make_graph(lambda x: (F.sum(F.sin(x), 1), F.matmul(F.exp(x), x)), x=SQUARE))
+
+
+def parallel() -> Program:
+    """tanh(x) and exp(x), which know nothing of each other, live until the product."""
+    return plain_program(make_graph(lambda x: F.matmul(F.tanh(x), F.exp(x)), x=SQUARE))
 
 
 def viewed() -> Program:
@@ -127,7 +132,7 @@ def with_scratch() -> Program:
 RIGHT: dict[str, Callable[[], Program]] = {
     each.__name__: each
     for each in (
-        *(chain, disjoint, viewed, added_to_transpose, with_constant, cast),
+        *(chain, parallel, disjoint, viewed, added_to_transpose, with_constant, cast),
         *(stepped, refusing, swapped, fetched, with_scratch),
     )
 }
@@ -143,7 +148,7 @@ def overlap_by_half(program: Program) -> Program:
 
 
 def fetch_what_is_reused(program: Program) -> Program:
-    slots = (replace(program.outputs[0], buffer=result(program, "sin").index), *program.outputs[1:])
+    slots = (replace(program.outputs[0], buffer=result(program, "exp").index), *program.outputs[1:])
     return replace(program, outputs=slots)
 
 
@@ -164,7 +169,7 @@ def backwards_view(program: Program) -> Program:
 
 #: what is done to which right program, what the checker says, and whether the run goes wrong too
 MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
-    "two live storages share bytes": (chain, overlap_by_half, "is written at 1 over b1", True),
+    "two live storages share bytes": (parallel, overlap_by_half, "is written at 1 over b1", True),
     "an output lies where others are written": (disjoint, fetch_what_is_reused, "is written at 2 over b1", True),
     "in place of what is read later": (
         chain,
@@ -176,7 +181,7 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
         added_to_transpose,
         lambda p: in_storage_of(p, "add", result(p, "tanh")),
         "overwrites .* another type or layout",
-        True,
+        False,  # NumPy sees the overlap and computes aside; other array modules do not
     ),
     "in place across dtypes": (
         cast,
@@ -186,8 +191,8 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
     ),
     "in place without leave": (
         chain,
-        lambda p: in_storage_of(p, "mat_mul", result(p, "exp")),
-        "mat_mul is not declared in-place|mat_mul.* not declared in-place",
+        lambda p: in_storage_of(p, "matmul", result(p, "exp")),
+        "matmul.* is not declared in-place for operand 0",
         False,
     ),
     "a feed is written": (chain, lambda p: in_storage_of(p, "tanh", feed(p)), "tanh.* writes to a feed", False),
@@ -215,7 +220,7 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
     "scratch that is too small": (with_scratch, lambda p: replace(p, scratch_bytes=0), "erf.* scratch", False),
     "read before it is written": (
         chain,
-        lambda p: with_order(p, "exp", "tanh", "mat_mul"),
+        lambda p: with_order(p, "exp", "tanh", "matmul"),
         "b1 .* is read at 0, before it is written",
         True,
     ),
@@ -227,8 +232,8 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
     ),
     "a state written before its last read": (
         stepped,
-        lambda p: with_order(p, "exp", "mat_mul"),
-        "mat_mul.* reads the old value of state s too late|overwrites .*read later",
+        lambda p: with_order(p, "exp", "matmul"),
+        "matmul.* reads the old value of state s too late|overwrites .*read later",
         True,
     ),
     "a state written before what may fail": (
@@ -263,7 +268,7 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
     ),
     "a state written in place and copied to": (
         stepped,
-        lambda p: replace(p, copies=(Copy(result(p, "mat_mul").index, 0),)),
+        lambda p: replace(p, copies=(Copy(result(p, "matmul").index, 0),)),
         "state s is written twice",
         True,
     ),
@@ -307,7 +312,7 @@ def test_a_wrong_program_gives_itself_away_when_poisoned(name: str) -> None:
 
 
 def test_poison_shows_in_what_is_read_before_it_is_written() -> None:
-    program = with_order(chain(), "exp", "tanh", "mat_mul")
+    program = with_order(chain(), "exp", "tanh", "matmul")
     assert np.isnan(run(program, poisoned=True)[0]).all()
 
 
@@ -323,7 +328,7 @@ def test_what_is_poisoned_is_dead() -> None:
 
 def test_the_planner_is_not_asked_what_it_thought() -> None:
     """Lifetimes come from the instructions: storages that claim to live for ever, or never, change nothing."""
-    program = chain()
+    program = parallel()
     lying = replace(program, storages=tuple(replace(s, first=0, last=0) for s in program.storages))
     check_plan(lying)
     with pytest.raises(CompilerError, match="is written at"):

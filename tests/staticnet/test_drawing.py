@@ -12,7 +12,7 @@ from staticnet.drawing import Drawing, draw
 from staticnet.exporters import render as render_module
 from staticnet.gradients import grad
 from staticnet.nn.module import Module
-from staticnet.nn.parameter import Parameter
+from staticnet.nn.parameter import Buffer, Parameter
 from staticnet.spec import TensorSpec
 from staticnet.tracing import trace
 
@@ -102,12 +102,13 @@ class FakeStep:
 
     def __init__(self):
         model = Scale()
-        rate = Parameter(np.float32(0.1))
+        rate, total = Buffer(np.float32(0.1)), Buffer(np.float32(0))
 
         def step(x):
             loss = (model(x) ** 2).mean()
             (slope,) = grad(loss, [model.weight])
             model.weight.assign(model.weight - rate * slope)
+            total.assign(total + loss)
             return loss
 
         self.graph = trace(step, X)
@@ -126,7 +127,8 @@ def test_the_optimised_stage_of_a_training_step_tells_roles_by_structure():
     text = draw(FakeStep(), stage="optimised")
     assert all(f">{role}</td>" in text for role in ("forward", "backward", "update"))
     updates = [line for line in text.splitlines() if "→" in line and "tooltip" in line]
-    assert len(updates) == 1 and "subtract" in updates[0] and "#D9F0E6" in updates[0]
+    assert len(updates) == 2 and all("#D9F0E6" in line for line in updates)
+    assert "subtract" in updates[0] and "add" in updates[1], "a running count is no gradient"
 
 
 @pytest.mark.parametrize(
