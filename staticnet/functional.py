@@ -64,6 +64,7 @@ def unguarded(name: str) -> Callable:
     return lambda *args, **kwargs: call(function, *args, **kwargs)
 
 
+@boundary
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """`x` with elements zeroed with probability `p` and the rest scaled up by 1 / (1 - p); `x` when not training.
 
@@ -77,7 +78,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 def names() -> list[str]:
     """The public functions, sorted."""
     importlib.import_module("staticnet.compiler.ops")
-    return sorted({*FUNCTIONS, *_ALIASES, "dropout"} - _HIDDEN)
+    return sorted((FUNCTIONS.keys() - _HIDDEN) | {*_ALIASES, "dropout"})
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -47,6 +47,7 @@ class TrainStep(CompiledFunction):
             loss = self.loss(output, target)
         if not isinstance(loss, Tensor) or loss.ndim:
             raise GradientError(f"the loss must be a scalar tensor, not {loss!r:.60}; reduce it with .mean() or .sum()")
+        loss.name = loss.name or "loss"
         parameters = [parameter for parameter in self.optimizer.parameters if parameter.requires_grad]
         if not parameters:
             raise ArgumentError("the optimizer has no parameters to train: all are frozen, or the list was empty")

@@ -109,7 +109,10 @@ def test_everything_is_in_the_wheel(wheel):
         for path in folder.glob("*.py")
     }
     data = {
-        f"staticnet/data/files/{path.name}" for path in (ROOT / "staticnet/data/files").glob("*") if path.is_file()
+        f"staticnet/{folder}/{path.name}"
+        for folder, place in {"data/files": "staticnet/data/files", "exporters/fonts": "exporters/fonts"}.items()
+        for path in (ROOT / place).glob("*")
+        if path.is_file()
     }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if name.startswith("staticnet/")}

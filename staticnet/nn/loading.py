@@ -21,20 +21,33 @@ def load(targets: Mapping[str, StateTensor], given: Mapping[str, Any], strict: b
     if not isinstance(given, Mapping):
         raise StateError(f"a state dict maps names to arrays, got {type(given).__name__}")
     arrays = {name: _as_array(value) for name, value in given.items() if name in targets}
-    found = {id(targets[name]) for name in arrays}
-    # One of the names of a tied tensor is enough.
-    missing = [name for name, target in targets.items() if id(target) not in found]
-    surplus = [str(name) for name in given if name not in targets]
-    misfits = [text for name, array in arrays.items() if (text := _misfit(name, targets[name], array))]
-    misfits += _contradictions(targets, arrays)
-    faults = [f"  {text}" for text in misfits]
-    if strict:
-        faults += _listed("missing", missing) + _listed("surplus", surplus)
+    wrong = _misfits(targets, arrays)
+    faults = wrong + (_strange_names(targets, given) if strict else [])
     if faults:
-        hint = "" if misfits or not strict else "\nWith strict=False missing and surplus names are passed over."
-        raise StateError(f"the state dict does not fit {owner}, nothing was loaded:\n" + "\n".join(faults) + hint)
+        hint = "" if wrong or not strict else "\nWith strict=False missing and surplus names are passed over."
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise StateError(f"the state dict does not fit {owner}, nothing was loaded:\n{listed}{hint}")
     for name, array in arrays.items():
         _copy_in(targets[name], array)
+
+
+def faults(targets: Mapping[str, StateTensor], given: Mapping[str, np.ndarray]) -> list[str]:
+    """Everything about a state dict that does not fit, one line each; nothing is loaded."""
+    known = {name: array for name, array in given.items() if name in targets}
+    return _misfits(targets, known) + _strange_names(targets, given)
+
+
+def _misfits(targets: Mapping[str, StateTensor], arrays: Mapping[str, np.ndarray]) -> list[str]:
+    wrong = [text for name, array in arrays.items() if (text := _misfit(name, targets[name], array))]
+    return wrong + _contradictions(targets, arrays)
+
+
+def _strange_names(targets: Mapping[str, StateTensor], given: Mapping[str, Any]) -> list[str]:
+    # One of the names of a tied tensor is enough.
+    found = {id(targets[name]) for name in given if name in targets}
+    missing = [name for name, target in targets.items() if id(target) not in found]
+    surplus = [str(name) for name in given if name not in targets]
+    return _listed("missing", missing) + _listed("surplus", surplus)
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -77,4 +90,4 @@ def _listed(kind: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return [f"  {kind}: {', '.join(names[:_MOST_NAMED])}{more}"]
+    return [f"{kind}: {', '.join(names[:_MOST_NAMED])}{more}"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import time
 from collections.abc import Callable, Mapping
 from textwrap import dedent
 from typing import Any
@@ -67,3 +70,21 @@ def plain_program(
     """The program of a graph on which no pass has run."""
     graph = lower(graph, target)
     return assemble(Prepared(graph, tuple(fuse(graph, target)), target), binding or {}, **options)
+
+
+def growth(work: Callable[[Any], Any], make: Callable[[int], Any], count: int, rounds: int = 3) -> float:
+    """By what factor the processor time of `work(make(n))` grows from n to 2n, measured from `count` to 4 `count`."""
+
+    def seconds(given: Any) -> float:
+        started = time.process_time()
+        work(given)
+        return time.process_time() - started
+
+    small, large = make(count), make(4 * count)
+    work(small)
+    gc.disable()
+    try:
+        least = [min(seconds(given) for _ in range(rounds)) for given in (small, large)]
+    finally:
+        gc.enable()
+    return math.sqrt(least[1] / least[0])

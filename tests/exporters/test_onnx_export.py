@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from staticnet.compiler.autodiff import gradients
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.ops.base import F
 from staticnet.compiler.origins import inside_module
@@ -344,3 +345,16 @@ def test_a_long_chain():
         return x
 
     assert len(model_of(function, feed(2)).graph.node) == 3000
+
+
+def test_a_training_step_with_its_gradients():
+    def step(image, label, weight, bias, scale, shift, mean, var, dense):
+        x = F.conv2d(image, weight, bias, padding=1)
+        x = F.batch_norm(x, mean, var, scale, shift, training=True)[0]
+        x = F.max_pool2d(F.relu(x), 2)
+        loss = F.cross_entropy(F.linear(F.flatten(x, 1), dense), label)
+        return loss, *gradients([loss], [weight, bias, scale, shift, dense])
+
+    vectors = [feed(4, label=name) for name in ("bias", "scale", "shift", "mean", "var")]
+    inputs = [feed("n", 1, 8, 8), feed("n", dtype="int64", label="y"), feed(4, 1, 3, 3, label="w"), *vectors]
+    assert_runs(step, *inputs, feed(10, 64, label="dense"), binding={"n": 5}, rtol=1e-4)

@@ -385,7 +385,7 @@ def test_everything_that_does_not_fit_is_named_and_nothing_loaded():
         "nothing was loaded",
         "missing: exp_avg.1",
         "surplus: momentum_buffer.0",
-        "exp_avg.0: the parameter has shape [2, 3], the state dict [3, 2]",
+        "exp_avg.0: the parameter has shape (2, 3), the state dict (3, 2)",
         "exp_avg_sq.1: a value of dtype <U1",
         "lr is a number of at least 0, got -1.0",
         "eps: a number is expected",
