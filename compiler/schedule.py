@@ -34,7 +34,7 @@ class _Units:
         kept = {self.owner[home[root]] for root in graph.roots if root in home}
         self.is_kept = [index in kept for index in range(self.count)]
         self.holds = [
-            dict.fromkeys(self.owner[source] for source in reads if self.owner[source] is not None)
+            dict.fromkeys(owner for source in reads if (owner := self.owner[source]) is not None)
             for reads in self.reads
         ]
         for unit in range(self.count):

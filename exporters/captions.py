@@ -99,7 +99,7 @@ def _flatten(value: Any) -> list[Any]:
 
 def operand_name(op: Op, position: int) -> str:
     """What the card calls its operand at `position`."""
-    names, rest = _operand_names(type(op))
+    names, rest = _operand_names(type(op))  # type: ignore[arg-type]
     if position < len(names):
         return names[position]
     return "xyz"[position] if rest == "types" and position < 3 else f"{rest}[{position - len(names)}]"

@@ -156,7 +156,7 @@ class Picture:
         key = (role, path[:depth])
         box = self._modules.get(key)
         if box is None:
-            title = ".".join(path[:depth]) or (role if is_update else self.graph.name)
+            title = ".".join(path[:depth]) or (str(role) if is_update else self.graph.name)
             box = self._new_box("module", title, place=self._module_place(path[: max(depth - 1, 0)], role), role=role)
             self._modules[key] = box
         box.ops[node.op.name] += 1
@@ -220,10 +220,11 @@ class Picture:
         box.tooltip = [box.title, ", ".join(kinds)]
 
     def _parameter_count(self, box: Box) -> Size:
-        return sum(
-            (dims.product(state.type.shape) for state in box.states if self._is_parameter(state, box)),  # type: ignore[union-attr]
-            start=0,
-        )
+        total: Size = 0
+        for state in box.states:
+            if self._is_parameter(state, box):
+                total = total + state.aval.size
+        return total
 
     def _is_parameter(self, state: Node, box: Box) -> bool:
         if self.trainable is not None:
@@ -270,7 +271,7 @@ class Picture:
     # -- parts --------------------------------------------------------------------------------
 
     def _label(self, node: Node) -> str:
-        return self.graph.names.get(node) or getattr(node.op, "label", node.op.name)
+        return str(self.graph.names.get(node) or getattr(node.op, "label", node.op.name))
 
     def _new_box(self, kind: str, title: str, *, place: Place = (), role: str | None = None) -> Box:
         box = Box(number=len(self.boxes), kind=kind, title=title, place=place, role=role)

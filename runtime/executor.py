@@ -134,7 +134,7 @@ class Executor:
             finally:
                 self._give_back(bound)
         medians = np.median(np.array(rounds).reshape(repeats, -1), axis=0)
-        entries = []
+        entries: list[StepTime] = []
         for step in self.program.steps:
             for instruction in step.instructions:
                 buffers = [self.program.buffers[i] for i in (*instruction.inputs, *instruction.outputs)]

@@ -161,7 +161,7 @@ def parameters_of(graph: Graph) -> dict[Node, None]:
     Where the owner of a state is not known, it counts when it is float, no update writes it, and it is
     not read as running statistics.
     """
-    found = {}
+    found: dict[Node, None] = {}
     for node in graph.inputs:
         if not _is_state(node):
             continue

@@ -59,6 +59,12 @@ def plan(
     return _Planner(graph, groups, binding, target, reuse).run()
 
 
+def nbytes(type: Type) -> int:
+    """Bytes of a value whose sizes are bound."""
+    assert isinstance(type.bytes, int)
+    return type.bytes
+
+
 class _Planner:
     def __init__(self, graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, reuse: bool):
         self.graph, self.groups, self.binding, self.target, self.reuse = graph, groups, binding, target, reuse
@@ -116,12 +122,14 @@ class _Planner:
         sources = [plan.places[source] for source in node.inputs]
         if isinstance(node.op, (Item, Pack)):
             picked = (sources[0][node.op.index],) if isinstance(node.op, Item) else tuple(s[0] for s in sources)
-            return self._alias(node, picked)
+            self._alias(node, picked)
+            return None
         op = node.op.bind(self.binding)
         operands = tuple(source[0] for source in sources)
         view = self._view(op, node, operands)
         if view is not None:
-            return self._alias(node, (view,))
+            self._alias(node, (view,))
+            return None
         return self._compute(node, op, operands, time)
 
     def _alias(self, node: Node, picked: tuple[int, ...]) -> None:
@@ -147,11 +155,11 @@ class _Planner:
         for source in node.inputs:
             self._read(source)
         types = [self._bound(type) for type in leaves(node.type)]
-        plan.naive += sum(self._aligned(type.bytes) for type in types)  # type: ignore[arg-type]
+        plan.naive += sum(self._aligned(nbytes(type)) for type in types)
         out_storage, in_place = self._home(node, op, operands, types, time)
         outputs: list[int] = []
         for type, symbolic in zip(types, leaves(node.type), strict=True):
-            storage = out_storage if out_storage is not None else self._space("arena", type.bytes, time)  # type: ignore[arg-type]
+            storage = out_storage if out_storage is not None else self._space("arena", nbytes(type), time)
             space = plan.spaces[storage]
             space.pending += self.uses[node]
             space.last = max(space.last, time)
@@ -234,7 +242,7 @@ class _Planner:
 
     def _new(self, node: Node, place: str, slot: int) -> None:
         type = self._bound(node.aval)
-        storage = self._space(place, type.bytes, -1, slot)  # type: ignore[arg-type]
+        storage = self._space(place, nbytes(type), -1, slot)
         self.plan.places[node] = (self._buffer(storage, type, Layout.dense(type.shape), node.aval),)  # type: ignore[arg-type]
         self.plan.spaces[storage].pending = self.uses[node]
 
@@ -271,7 +279,7 @@ class _Planner:
         time, self.time = self.time, self.time + 1
         type = self.plan.buffers[buffer].type
         self.plan.naive += self._aligned(type.bytes)  # type: ignore[arg-type]
-        storage = self._space("arena", type.bytes, time)  # type: ignore[arg-type]
+        storage = self._space("arena", nbytes(type), time)
         self.plan.spaces[storage].pending = 1
         made = self._buffer(storage, type, Layout.dense(type.shape), type)  # type: ignore[arg-type]
         self.plan.steps.append(Step(len(self.plan.steps), (Instruction(time, Identity(), (buffer,), (made,)),)))
@@ -350,6 +358,6 @@ class _Planner:
         for step in self.plan.steps:
             times = [instruction.time for instruction in step.instructions]
             results = step.instructions[-1].outputs
-            made = sum(self.plan.buffers[index].type.bytes for index in results)  # type: ignore[misc]
+            made = sum(nbytes(self.plan.buffers[index].type) for index in results)
             entries.append(TimelineEntry(step.index, step.label, max(live[t] for t in times), made))
         return tuple(entries)

@@ -81,7 +81,8 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     """The common shape of operands; two sizes fit only if provably equal or one is literally 1."""
     if not shapes:
         return ()
-    result: list[Size] = list(max(shapes, key=len))
+    rank = max(len(shape) for shape in shapes)
+    result: list[Size] = list(next(shape for shape in shapes if len(shape) == rank))
     for shape in shapes:
         if shape is result:
             continue

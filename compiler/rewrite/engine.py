@@ -87,12 +87,20 @@ def rewrite(graph: Graph, *rule_sets: RuleSet, limit: int = 20) -> Graph:
     for rule_set in rule_sets:
         for rule in rule_set.rules:
             by_root.setdefault(rule.root, []).append(rule)
+    candidates: dict[tuple[str, ...], list[Rule]] = {}  # by the names of an op and of those it reads
+
+    def rules_for(node: Node, inputs: tuple[Node, ...]) -> list[Rule]:
+        names = (node.op.name, *[source.op.name for source in inputs])
+        if names not in candidates:
+            candidates[names] = [rule for rule in by_root.get(names[0], ()) if patterns.may_match(rule.left, names[1:])]
+        return candidates[names]
+
     for _ in range(limit):
         changed = False
 
         def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
             nonlocal changed
-            rules = by_root.get(node.op.name)
+            rules = rules_for(node, inputs)
             if not rules:
                 return None
             current = current_builder().make(node.op, inputs, node.type) if inputs != node.inputs else node

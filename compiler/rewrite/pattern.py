@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,8 @@ def _convert(tree: ast.expr, text: str) -> Pattern:
     if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float)):
         return Number(tree.value)
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
-        if isinstance(tree.operand, ast.Constant):
-            return Number(-tree.operand.value)  # type: ignore[operator]
+        if isinstance(tree.operand, ast.Constant) and isinstance(tree.operand.value, (int, float)):
+            return Number(-tree.operand.value)
         return Call("negative", (_convert(tree.operand, text),), ())
     if isinstance(tree, ast.BinOp) and type(tree.op) in _OPERATORS:
         return Call(_OPERATORS[type(tree.op)], (_convert(tree.left, text), _convert(tree.right, text)), ())
@@ -73,6 +73,21 @@ def _convert(tree: ast.expr, text: str) -> Pattern:
 
 def _attribute(tree: ast.expr) -> Any:
     return Variable(tree.id) if isinstance(tree, ast.Name) else ast.literal_eval(tree)
+
+
+def may_match(pattern: Pattern, sources: Sequence[str]) -> bool:
+    """Whether a node on results of the ops `sources` can match at all: cheap, and the same for all such nodes."""
+    assert isinstance(pattern, Call)
+    if len(sources) != len(pattern.operands):
+        return False
+    orders = [pattern.operands, pattern.operands[::-1]] if pattern.name in _COMMUTATIVE else [pattern.operands]
+    return any(all(map(_may_be, operands, sources)) for operands in orders)
+
+
+def _may_be(pattern: Pattern, op_name: str) -> bool:
+    if isinstance(pattern, Call):
+        return op_name == pattern.name
+    return op_name in {"constant", "broadcast"} or (isinstance(pattern, Variable) and not pattern.is_constant)
 
 
 def match(pattern: Pattern, node: Node) -> Bindings | None:

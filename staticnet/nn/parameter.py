@@ -98,7 +98,7 @@ class StateTensor(Tensor):
             self.set(value)
             return
         if not isinstance(value, Tensor):
-            value = to_array(value, self.state.type.dtype)
+            value = self._fitting(value)
         call(lambda node: tracer.assign(self.state, as_node(node)), value)
 
     @boundary
@@ -106,10 +106,18 @@ class StateTensor(Tensor):
         """Copy a value in now: an array, number or lazy tensor of the same shape; outside traces only."""
         if current_tracer() is not None:
             raise TraceError(f"{self._describe()} cannot be set while a graph is traced: write `.assign(value)`")
-        array = value._concrete("`.set()`") if isinstance(value, Tensor) else to_array(value, None)
-        if not array.ndim and not isinstance(value, (np.ndarray, np.generic, Tensor)):
-            array = array.astype(self.state.type.dtype.numpy)
-        self.state.set(array)
+        self.state.set(value._concrete("`.set()`") if isinstance(value, Tensor) else self._fitting(value))
+
+    def _fitting(self, value: Any) -> np.ndarray:
+        """An array or numbers in the dtype of the state; StateError where that would lose their meaning."""
+        dtype = self.state.type.dtype
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise StateError(f"no value of {self._describe()} can be made of {value!r:.60}: {error}") from None
+        if not np.can_cast(array.dtype, dtype.numpy, "same_kind"):
+            raise StateError(f"{self._describe()} stays {dtype}; a value of {array.dtype} would lose its meaning")
+        return array.astype(dtype.numpy)
 
     @property
     def aval(self) -> Type:

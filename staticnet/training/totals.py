@@ -105,8 +105,8 @@ def _collect(name: str, metric: Metric, arrays: dict[str, np.ndarray]) -> dict[s
             numbers[key] = value
         elif not callable(value):
             raise StateError(
-                f"the metric {name!r} keeps a {type(value).__name__} in {key!r}, which no checkpoint in the middle of an "
-                "epoch can hold: give it `state_dict()` and `load_state_dict()` of numbers and arrays"
+                f"the metric {name!r} keeps a {type(value).__name__} in {key!r}, which no checkpoint in the middle of "
+                "an epoch can hold: give it `state_dict()` and `load_state_dict()` of numbers and arrays"
             )
     return numbers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,20 @@ from staticnet.training.progress import EpochBar, is_shown
 from staticnet.training.totals import Totals, named
 
 AnyPath = str | os.PathLike[str]
+
+
+@dataclass
+class _Run:
+    """What one call of `fit` works with."""
+
+    epochs: int
+    loader: DataLoader
+    validation: DataLoader | None
+    totals: Totals
+    listeners: list[Callback]
+    checkpoint: AnyPath | None
+    every: int | None
+    has_bars: bool
 
 
 class Trainer:
@@ -61,7 +76,7 @@ class Trainer:
         self.train_step: TrainStep | None = None
         self.evaluation: CompiledFunction | None = None
         self.prediction: CompiledFunction | None = None
-        self._epochs_trained = 0
+        self._next_epoch = 0  # of the order in which a data set is shuffled
         self._position = Position()
         self._batch = 0
         self._looks: Any = None
@@ -82,7 +97,7 @@ class Trainer:
         checkpoint_every: int | None = None,
         progress: bool | None = None,
     ) -> History:
-        """Train for `epochs` epochs and return their figures: `loss` and metrics, and with `val` the same of that as `val_`.
+        """Train for `epochs` epochs and return their figures: `loss`, metrics, and with `val` the same as `val_...`.
 
         `train` is a DataLoader, or a dataset or tuple of arrays, which is shuffled, by the global seed, in
         batches of `batch_size`; the last part of an example is its target. `loss` is the mean over the
@@ -98,81 +113,85 @@ class Trainer:
         """
         if self.loss is None or self.optimizer is None:
             raise ArgumentError("fit needs a loss and an optimizer: Trainer(model, loss, optimizer)")
-        last = checked_integer("epochs", epochs, least=1)
-        if checkpoint_every is not None:
-            checked_integer("checkpoint_every", checkpoint_every, least=1)
-            if checkpoint is None:
-                raise ArgumentError("checkpoint_every needs a file: checkpoint='training.safetensors'")
+        if checkpoint_every is not None and checkpoint is None:
+            raise ArgumentError("checkpoint_every needs a file: checkpoint='training.safetensors'")
         loader = self._train_loader(train, batch_size)
-        validation = None if val is None else _in_order(val, loader.batch_size)
+        run = _Run(
+            epochs=checked_integer("epochs", epochs, least=1),
+            loader=loader,
+            validation=None if val is None else _in_order(val, loader.batch_size),
+            totals=Totals(self.metrics),
+            listeners=self._listeners(callbacks),
+            checkpoint=checkpoint,
+            every=None if checkpoint_every is None else checked_integer("checkpoint_every", checkpoint_every, least=1),
+            has_bars=is_shown(progress),
+        )
         self.history, self._position, self.stop_training = History(), Position(), False
-        totals = Totals(self.metrics)
         if resume is not None:
-            self._position = checkpoints.restore(resume, self, loader, totals)
-        listeners = self._listeners(callbacks)
+            self._position = checkpoints.restore(resume, self, loader, run.totals)
+        self._train(run)
+        return self.history
 
-        def keep(is_inside: bool) -> None:
-            self._position.is_inside = is_inside
-            if checkpoint is not None:
-                checkpoints.write(checkpoint, self, loader, totals, self._position)
-
-        for listener in listeners:
+    def _train(self, run: _Run) -> None:
+        for listener in run.listeners:
             listener.on_train_begin()
-        while self._position.epoch < last and not self.stop_training:
-            title = f"epoch {self._position.epoch + 1}/{last}"
-            with EpochBar(title, len(loader), loader.state_dict()["position"], is_shown(progress)) as bar:
-                self._begin_epoch(totals, listeners)
-                for batch in loader:
-                    self._step(batch, totals)
-                    bar.step(totals.loss)
-                    for listener in listeners:
-                        listener.on_step_end(self._position.step, self._loss)
-                    if checkpoint_every is not None and self._position.step % checkpoint_every == 0:
-                        keep(is_inside=True)
+        while self._position.epoch < run.epochs and not self.stop_training:
+            title = f"epoch {self._position.epoch + 1}/{run.epochs}"
+            with EpochBar(title, len(run.loader), run.loader.state_dict()["position"], run.has_bars) as bar:
+                self._begin_epoch(run)
+                for batch in run.loader:
+                    self._step(batch, run)
+                    bar.step(run.totals.loss)
                     if self.stop_training:
-                        return self._ended(listeners)
-                figures = totals.results()
-                if validation is not None:
-                    figures |= self._totals_of(validation, f"epoch {self._position.epoch + 1}, validation").results("val_")
-                for listener in listeners:
-                    listener.on_epoch_end(self._position.epoch, figures)
-                bar.finish(figures)
-            self._position.epoch += 1
-            self._epochs_trained += 1
-            self.history.append(self._position.epoch, figures)
-            keep(is_inside=False)
-        return self._ended(listeners)
+                        break
+                else:
+                    bar.finish(self._end_epoch(run))
+        for listener in run.listeners:
+            listener.on_train_end()
 
-    def _begin_epoch(self, totals: Totals, listeners: Sequence[Callback]) -> None:
-        self._batch = 0
+    def _begin_epoch(self, run: _Run) -> None:
+        self._batch = run.loader.state_dict()["position"]
         if not self._position.is_inside:
-            totals.reset()
-            for listener in listeners:
+            run.totals.reset()
+            for listener in run.listeners:
                 listener.on_epoch_begin(self._position.epoch)
         self._position.is_inside = True
         self._renew()
 
-    def _step(self, batch: Any, totals: Totals) -> None:
-        """One training step and its part of the epoch's figures."""
-        self._batch += 1
+    def _step(self, batch: Any, run: _Run) -> None:
+        """One training step, and what comes with it."""
         *_, target = _parts(batch)
-        if self.train_step is None:
-            self.train_step = compile_train_step(
-                self.model, self.loss, self.optimizer, device=self._device(), outputs=bool(self.metrics)
-            )
-        result = self.train_step(*batch)
+        self._batch += 1
+        result = self._call("train_step", batch)
         loss, outputs = (result["loss"], result["output"]) if self.metrics else (result, None)
-        self._loss = float(loss)
+        loss = float(loss)
         self._position.step += 1
-        if config.check_finite and not math.isfinite(self._loss):
-            raise RunError(self.diverged(f"the loss is {self._loss}"))
-        self._add(totals, self._loss, outputs, target, self.diverged)
+        if config.check_finite and not math.isfinite(loss):
+            raise RunError(self.diverged(f"the loss is {loss}"))
+        self._add(run.totals, loss, outputs, target, self.diverged)
+        for listener in run.listeners:
+            listener.on_step_end(self._position.step, loss)
+        if run.every is not None and self._position.step % run.every == 0:
+            self._keep(run)
 
-    def _ended(self, listeners: Sequence[Callback]) -> History:
-        for listener in listeners:
-            listener.on_train_end()
-        self._looks = self._appearance()
-        return self.history
+    def _end_epoch(self, run: _Run) -> dict[str, Any]:
+        """Validate, tell the callbacks, write it down; returns the epoch's figures."""
+        figures = run.totals.results()
+        if run.validation is not None:
+            where = f"validation of epoch {self._position.epoch + 1}"
+            figures |= self._totals_of(run.validation, where).results("val_")
+        for listener in run.listeners:
+            listener.on_epoch_end(self._position.epoch, figures)
+        self._position.epoch += 1
+        self._position.is_inside = False
+        self._next_epoch = run.loader.epoch
+        self.history.append(self._position.epoch, figures)
+        self._keep(run)
+        return figures
+
+    def _keep(self, run: _Run) -> None:
+        if run.checkpoint is not None:
+            checkpoints.write(run.checkpoint, self, run.loader, run.totals, self._position)
 
     def diverged(self, what: str) -> str:
         """A sentence on where and at which learning rate the training went wrong."""
@@ -194,7 +213,7 @@ class Trainer:
         if isinstance(train, DataLoader):
             return train
         loader = DataLoader(_dataset(train), batch_size, shuffle=True, seed=int(get_state()[0]))
-        loader.set_epoch(self._epochs_trained)
+        loader.set_epoch(self._next_epoch)
         return loader
 
     # -- evaluation and prediction ------------------------------------------------------------
@@ -218,26 +237,21 @@ class Trainer:
         """
         loader, has_targets = _to_predict(data, batch_size)
         self._renew()
-        if self.prediction is None:
-            self.prediction = CompiledFunction(self._infer, device=self._device(), name=f"{self._name()}.predict")
         results = []
         for batch in loader:
             parts = batch if isinstance(batch, tuple) else (batch,)
-            results.append(self.prediction(*(parts[:-1] if has_targets and len(parts) > 1 else parts)))
-        self._looks = self._appearance()
-        return trees.unflatten(results[0], [_joined(pieces) for pieces in zip(*map(trees.leaves, results), strict=True)])
+            results.append(self._call("prediction", parts[:-1] if has_targets and len(parts) > 1 else parts))
+        pieces = zip(*map(trees.leaves, results), strict=True)
+        return trees.unflatten(results[0], [_joined(arrays) for arrays in pieces])
 
     def _totals_of(self, loader: DataLoader, what: str) -> Totals:
         totals = Totals(self.metrics)
         self._renew()
-        if self.evaluation is None:
-            self.evaluation = CompiledFunction(self._judge, device=self._device(), name=f"{self._name()}.evaluate")
         for batch in loader:
             *_, target = _parts(batch)
-            result = self.evaluation(*batch)
+            result = self._call("evaluation", batch)
             loss = float(result["loss"]) if "loss" in result else None
             self._add(totals, loss, result["output"], target, lambda text: f"{what}: {text}")
-        self._looks = self._appearance()
         return totals
 
     def _add(self, totals: Totals, loss: float | None, outputs: Any, target: np.ndarray, explain: Any) -> None:
@@ -265,6 +279,23 @@ class Trainer:
 
     def _device(self) -> str | None:
         return self.device or getattr(self.model, "_device", None)
+
+    def _call(self, name: str, batch: Sequence[Any]) -> Any:
+        """Run one of the compiled functions, made if need be."""
+        if (compiled := getattr(self, name)) is not None:
+            return compiled(*batch)
+        setattr(self, name, self._compile(name))
+        result = getattr(self, name)(*batch)
+        self._looks = self._appearance()  # the trace may have settled lazy layers
+        return result
+
+    def _compile(self, name: str) -> CompiledFunction:
+        if name == "train_step":
+            return compile_train_step(
+                self.model, self.loss, self.optimizer, device=self._device(), outputs=bool(self.metrics)
+            )
+        function = self._judge if name == "evaluation" else self._infer
+        return CompiledFunction(function, device=self._device(), name=f"{self._name()}.{name}")
 
     def _renew(self) -> None:
         """Forget what is compiled if the model is no longer as it was traced."""
