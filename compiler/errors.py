@@ -92,12 +92,17 @@ class CompilerError(StaticnetError, RuntimeError):
     """A graph, plan or program that breaks a rule of the compiler: our mistake, or a custom op's."""
 
 
+def is_full_traceback() -> bool:
+    """STATICNET_TRACEBACK=full: leave tracebacks as Python makes them."""
+    return os.environ.get("STATICNET_TRACEBACK") == "full"
+
+
 def trim(error: BaseException) -> BaseException:
     """Leave of the traceback only the user's own frames; the boundary that raises it again adds one line of ours.
 
     `STATICNET_TRACEBACK=full` keeps everything.
     """
-    if os.environ.get("STATICNET_TRACEBACK") == "full":
+    if is_full_traceback():
         return error
     entries = []
     entry = error.__traceback__

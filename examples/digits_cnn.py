@@ -49,7 +49,7 @@ def main(folder: Path = Path("runs/digits"), epochs: int = 25) -> float:
     trainer.fit(loader, test, epochs=epochs)
     scores = trainer.evaluate(test)
     print(f"held-out accuracy {scores['accuracy']:.2%} on {len(test)} digits")
-    print(trainer.step.memory)
+    print(trainer.train_step.memory)
 
     # Weights, and the model as ONNX with a batch of any size, checked against onnxruntime.
     sn.save(model.state_dict(), folder / "cnn.safetensors")
@@ -61,8 +61,8 @@ def main(folder: Path = Path("runs/digits"), epochs: int = 25) -> float:
     # The model, the training step with its backward part, and the step as it runs after all passes.
     sn.draw(graph, folder / "cnn.png")
     sn.draw(graph, folder / "cnn.dot")
-    sn.draw(trainer.step, folder / "backward.png", stage="backward")
-    sn.draw(trainer.step, folder / "optimised.png", stage="optimised")
+    sn.draw(trainer.train_step, folder / "backward.png", stage="backward")
+    sn.draw(trainer.train_step, folder / "optimised.png", stage="optimised")
     print("wrote", *sorted(str(path) for path in folder.iterdir()))
     return scores["accuracy"]
 

@@ -6,9 +6,15 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from staticnet.compiler.errors import trim
+from staticnet.compiler.errors import StaticnetError, is_full_traceback, trim
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+def cause_to_show(error: Exception) -> BaseException | None:
+    """What Python prints above an error: nothing for ours, whose message says it all."""
+    is_ours = isinstance(error, StaticnetError) and not is_full_traceback()
+    return None if is_ours else error.__cause__
 
 
 def boundary(function: AnyFunction) -> AnyFunction:
@@ -19,6 +25,6 @@ def boundary(function: AnyFunction) -> AnyFunction:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            raise trim(error) from error.__cause__
+            raise trim(error) from cause_to_show(error)
 
     return cast(AnyFunction, guarded)

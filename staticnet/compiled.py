@@ -180,8 +180,8 @@ class CompiledFunction:
         if latest.latest is None:
             if latest.graph.symbols:
                 raise ArgumentError(
-                    f"{self.name} has no program yet: its sizes {', '.join(latest.graph.symbols)} are known at the first "
-                    f"call; call it once, or bind them with `.bind({latest.graph.symbols[0]}=32)`"
+                    f"{self.name} has no program yet: its sizes {', '.join(latest.graph.symbols)} are known at the "
+                    f"first call; call it once, or bind them with `.bind({latest.graph.symbols[0]}=32)`"
                 )
             return latest.executor({})
         return latest.latest

@@ -125,10 +125,13 @@ def _graph_of(what: Any, specs: Sequence[Any]) -> Graph:
 
 
 def _graph_of_tensor(tensor: Any) -> Graph:
+    from staticnet import lazy
     from staticnet.tracer import current_tracer
 
     tracer = current_tracer()
     node = tensor.resolve(tracer)
+    if tracer is None:
+        node = lazy.with_history(node)
     nodes = topological([node])
     builder = current_builder() if tracer is None else tracer.builder
     names = {n: builder.names[n] for n in nodes if n in builder.names}

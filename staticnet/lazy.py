@@ -156,6 +156,17 @@ def unrolled(ys: Sequence[Node], xs: Sequence[Node]) -> tuple[list[Node], list[N
     return [new[y] for y in ys], [new[x] for x in xs]
 
 
+def with_history(node: Node) -> Node:
+    """The same value as it was computed from the first leaves on, for those who want to see all of it."""
+
+    def sources(node: Node) -> tuple[Node, ...]:
+        before = _history.get(node)
+        return node.inputs if before is None else (before,)
+
+    first = [leaf for leaf in post_order([node], sources) if not sources(leaf)]
+    return unrolled([node], first)[0][0]
+
+
 def _again(node: Node, inputs: tuple[Node, ...]) -> Node:
     """The same op on other inputs of the same values."""
     builder = current_builder()

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from staticnet.boundary import boundary
-from staticnet.compiled import CompiledFunction
+from staticnet.compiled import CompiledFunction, CompiledGraph
 from staticnet.compiler.errors import ArgumentError, GradientError
 from staticnet.compiler.ir import Graph, Node, topological
 from staticnet.functional import unwrap
 from staticnet.gradients import grad
-from staticnet.tensors import Tensor
+from staticnet.tensors import Tensor, TensorSpec
 from staticnet.tracer import current_tracer
+from staticnet.tracing import argument_names
 
 
 class TrainStep(CompiledFunction):
@@ -60,6 +61,15 @@ class TrainStep(CompiledFunction):
 
     def _key(self, args: tuple[Any, ...]) -> Any:
         return None
+
+    def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
+        """Trace with inputs called as the model's own arguments, and the last one `target`, unless they have names."""
+        labels = [*argument_names(self.model, max(len(specs) - 1, 0)), "target"]
+        named = [
+            TensorSpec(spec.shape, spec.dtype, label) if isinstance(spec, TensorSpec) and not spec.name else spec
+            for spec, label in zip(specs, labels, strict=False)
+        ]
+        return super()._trace(tuple(named))
 
     def graph_at(self, stage: str) -> Graph:
         graph = super().graph_at(stage)

@@ -76,7 +76,7 @@ def make_feeds(
     tracer: Tracer, function: Callable[..., Any], specs: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments to call `function` with: each spec replaced by a symbolic tensor that is a feed of the trace."""
-    given: dict[str, Any] = dict(zip(_argument_names(function, len(specs)), specs, strict=True))
+    given: dict[str, Any] = dict(zip(argument_names(function, len(specs)), specs, strict=True))
     return (
         tuple(_feed(tracer, label, spec) for label, spec in given.items()),
         {label: _feed(tracer, label, spec) for label, spec in named.items()},
@@ -96,7 +96,7 @@ def _feed_leaf(tracer: Tracer, path: str, leaf: Any) -> Any:
         return Tensor(tracer.feed(leaf.name or path, leaf.type), tracer)
 
 
-def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     """The names of the first `count` positional arguments of a function, or of a module's forward."""
     target = getattr(function, "forward", function)
     try:

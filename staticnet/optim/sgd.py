@@ -53,7 +53,8 @@ class SGD(Optimizer):
         return self.uses("momentum") and self.uses("dampening")
 
     def rates(self, step: Tensor | None) -> Rates:
-        rates = {name: self.rate(name) for name in ("lr", "momentum", "weight_decay") if self.uses(name)}
+        used = [name for name in ("momentum", "weight_decay") if self.uses(name)]
+        rates = {name: self.rate(name) for name in ("lr", *used)}
         if step is not None:
             rates["fresh"] = functional.where(step == 1, 1.0, 1.0 - self.rate("dampening"))
         return rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from staticnet import random, serialization
 from staticnet.compiler.errors import StateError, StaticnetError
+from staticnet.files import atomic_path
 from staticnet.nn import loading
 from staticnet.nn.module import Module
 from staticnet.optim import states
@@ -38,6 +40,16 @@ class Position:
     epoch: int = 0
     step: int = 0
     is_inside: bool = False
+
+
+def require_writable(path: AnyPath) -> None:
+    """ArgumentError where no file can be written, before hours of training are spent on it."""
+    with contextlib.suppress(_NothingWrittenError), atomic_path(path):
+        raise _NothingWrittenError
+
+
+class _NothingWrittenError(Exception):
+    pass
 
 
 def write(path: AnyPath, trainer: Trainer, loader: Any, totals: Totals, position: Position) -> None:

@@ -126,6 +126,8 @@ class Trainer:
             every=None if checkpoint_every is None else checked_integer("checkpoint_every", checkpoint_every, least=1),
             has_bars=is_shown(progress),
         )
+        if checkpoint is not None:
+            checkpoints.require_writable(checkpoint)
         self.history, self._position, self.stop_training = History(), Position(), False
         if resume is not None:
             self._position = checkpoints.restore(resume, self, loader, run.totals)
@@ -137,7 +139,9 @@ class Trainer:
             listener.on_train_begin()
         while self._position.epoch < run.epochs and not self.stop_training:
             title = f"epoch {self._position.epoch + 1}/{run.epochs}"
-            with EpochBar(title, len(run.loader), run.loader.state_dict()["position"], run.has_bars) as bar:
+            # Only a resumed epoch goes on from where its loader stands.
+            self._batch = run.loader.state_dict()["position"] if self._position.is_inside else 0
+            with EpochBar(title, len(run.loader), self._batch, run.has_bars) as bar:
                 self._begin_epoch(run)
                 for batch in run.loader:
                     self._step(batch, run)
@@ -150,7 +154,6 @@ class Trainer:
             listener.on_train_end()
 
     def _begin_epoch(self, run: _Run) -> None:
-        self._batch = run.loader.state_dict()["position"]
         if not self._position.is_inside:
             run.totals.reset()
             for listener in run.listeners:

@@ -120,6 +120,7 @@ def fired(rule: Rule, dtypes_tried: tuple[str, ...]) -> Iterator[tuple[str, bool
                 if right is None:
                     continue
                 assert right.type == instance.left.type, f"{rule.equation} changes the type in {dtype}"
+                assert patterns.may_match(rule.left, [source.op.name for source in instance.left.inputs]), rule.equation
                 yield dtype, not place and not count, instance, right
 
 

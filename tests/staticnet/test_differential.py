@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from staticnet.compiler import fusion
 from staticnet.compiler.errors import VerificationError
 from staticnet.compiler.ir import Graph, Node, apply
 from staticnet.compiler.memory import plan as planning
@@ -133,7 +132,7 @@ def test_a_planner_that_overwrites_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     graph = make_graph(lambda x: F.matmul(F.exp(first := F.tanh(x)), first), x=(4, 4))
     report = differential(graph, [np.eye(4, dtype=np.float32)], passes=[])
     assert report.guilty == ("plan",)
-    with pytest.raises(VerificationError, match="plan changes results.*read later"):
+    with pytest.raises(VerificationError, match=r"plan changes results.*read later"):
         report.raise_for_status()
 
 
@@ -165,11 +164,6 @@ def test_integers_are_always_held_to_the_bit() -> None:
     graph = make_graph(lambda x: F.negative(x), x=(2, "int64"))
     feeds = [np.array([10**12, 5])]
     assert not differential(graph, feeds, passes=[rewriting("accelerate_too", off_by_one)], rtol=1e-3).ok
-
-
-def test_groups_that_would_overflow_are_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusion, "_only_home", lambda users, group_of: None)
-    assert differential(small(), [X], [np.ones(4, np.float32)], {"N": 3}).ok
 
 
 def test_ways_read_well() -> None:

@@ -174,6 +174,18 @@ def test_gradients_through_a_value_that_was_looked_at(look):
     assert float(by_middle) == 12
 
 
+def test_pictures_of_values_that_were_looked_at():
+    w = sn.tensor(2.0)
+    w.name = "w"
+    middle = w * 3
+    middle.name = "middle"
+    y = middle**2 + w
+    before = sn.draw(y)
+    middle.numpy(), y.numpy()
+    assert sn.draw(y) == before
+    assert "middle" in before
+
+
 def test_gradients_through_a_value_whose_tensor_is_gone():
     def loss(w):
         hidden = w * 3

@@ -104,7 +104,9 @@ def test_lazy_layers_need_a_number():
 # ---- normalisation
 
 
-@pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm1d, (6, 3, 5)), (nn.BatchNorm2d, (6, 3, 4, 5))])
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm1d, (6, 3, 5)), (nn.BatchNorm2d, (6, 3, 4, 5))]
+)
 @LAZY_AND_GIVEN
 def test_batch_norm(rng, layer, shape, given):
     norm = layer(3 if given else None, momentum=0.25)
@@ -137,8 +139,9 @@ def test_batch_norm_counts_all_batches_the_same(rng):
     batches = [draw(rng, 8, 2) for _ in range(3)]
     for x in batches:
         norm(x)
-    np.testing.assert_allclose(norm.running_mean.numpy(), np.mean([x.mean(0) for x in batches], 0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(norm.running_var.numpy(), np.mean([x.var(0, ddof=1) for x in batches], 0), rtol=1e-4)
+    mean, var = np.mean([x.mean(0) for x in batches], 0), np.mean([x.var(0, ddof=1) for x in batches], 0)
+    np.testing.assert_allclose(norm.running_mean.numpy(), mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(norm.running_var.numpy(), var, rtol=1e-4)
 
 
 def test_batch_norm_without_running_statistics(rng):
@@ -159,26 +162,22 @@ def test_batch_norm_on_lazy_tensors(rng):
 
 
 def windows(x, reduce, kernel, stride):
-    n, c, h, w = x.shape
-    oh, ow = (h - kernel[0]) // stride[0] + 1, (w - kernel[1]) // stride[1] + 1
-    return np.array(
-        [
-            [
-                reduce(x[:, :, u * stride[0] : u * stride[0] + kernel[0], v * stride[1] : v * stride[1] + kernel[1]], axis=(2, 3))
-                for v in range(ow)
-            ]
-            for u in range(oh)
-        ]
-    ).transpose(2, 3, 0, 1)
+    """`reduce` of every window, as (N, C, OH, OW)."""
+    views = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    return reduce(views[:, :, :: stride[0], :: stride[1]], axis=(4, 5))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_pooling(rng):
     x = draw(rng, 2, 3, 6, 8)
     np.testing.assert_array_equal(nn.MaxPool2d(2)(x), windows(x, np.max, (2, 2), (2, 2)))
     np.testing.assert_array_equal(nn.MaxPool2d((3, 2), stride=1)(x), windows(x, np.max, (3, 2), (1, 1)))
-    np.testing.assert_allclose(nn.AvgPool2d(2, stride=(1, 2))(x), windows(x, np.mean, (2, 2), (1, 2)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(nn.AdaptiveAvgPool2d(1)(x), x.mean((2, 3), keepdims=True), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(nn.AdaptiveAvgPool2d((3, 2))(x), windows(x, np.mean, (2, 4), (2, 4)), rtol=1e-5, atol=1e-6)
+    close(nn.AvgPool2d(2, stride=(1, 2))(x), windows(x, np.mean, (2, 2), (1, 2)))
+    close(nn.AdaptiveAvgPool2d(1)(x), x.mean((2, 3), keepdims=True))
+    close(nn.AdaptiveAvgPool2d((3, 2))(x), windows(x, np.mean, (2, 4), (2, 4)))
     ones = np.ones((1, 1, 2, 2), np.float32)
     padded = nn.AvgPool2d(2, stride=2, padding=1)(ones)
     np.testing.assert_allclose(padded, np.full((1, 1, 2, 2), 0.25))
@@ -339,7 +338,8 @@ def test_init_functions():
     bound = math.sqrt(6 / 300)
     assert abs(init.xavier_uniform_(p).numpy()).max() == pytest.approx(bound, rel=1e-2)
     assert init.xavier_normal_(p, gain=2.0).numpy().std() == pytest.approx(2 * math.sqrt(2 / 300), rel=0.02)
-    assert abs(init.kaiming_uniform_(p, nonlinearity="relu").numpy()).max() == pytest.approx(math.sqrt(6 / 100), rel=1e-2)
+    values = init.kaiming_uniform_(p, nonlinearity="relu").numpy()
+    assert abs(values).max() == pytest.approx(math.sqrt(6 / 100), rel=1e-2)
     values = init.kaiming_normal_(p, mode="fan_out", nonlinearity="relu").numpy()
     assert values.std() == pytest.approx(math.sqrt(2 / 200), rel=0.02)
     assert init.fans((8, 4, 3, 5)) == (60, 120)
@@ -399,7 +399,7 @@ def test_arguments_that_make_no_sense(make, words):
     [
         (nn.Linear(4, 2), (3, 5), r"Linear: expects 4 input features \(last axis of its input\), got \(3, 5\)"),
         (nn.Linear(4, 2), (), "without axes"),
-        (nn.Conv2d(3, 2, 3), (2, 4, 8, 8), r"Conv2d: expects 3 input channels \(axis 1 of its input\), got \(2, 4, 8, 8\)"),
+        (nn.Conv2d(3, 2, 3), (2, 4, 8, 8), r"Conv2d: expects 3 input channels \(axis 1 .*, got \(2, 4, 8, 8\)"),
         (nn.Conv2d(3, 2, 3), (3, 8, 8), r"\(N, C, H, W\), got \(3, 8, 8\)"),
         (nn.BatchNorm1d(3), (2, 4), "expects 3 features"),
         (nn.BatchNorm1d(3), (2, 3, 4, 4), r"\(N, C\) or \(N, C, L\)"),

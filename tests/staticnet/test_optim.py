@@ -207,6 +207,19 @@ def test_momentum_may_become_zero_and_come_back():
     assert set(optimizer.state_dict()) >= {"momentum_buffer.0", "momentum_buffer.1"}
 
 
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_a_learning_rate_may_begin_at_zero(kind):
+    model = Scale()
+    optimizer = kind(model.parameters(), lr=0.0)
+    step = step_of(model, optimizer)
+    before = model.state_dict()["w"]
+    step(*feeds()[0])
+    assert (model.state_dict()["w"] == before).all()
+    optimizer.lr = 0.1
+    step(*feeds()[1])
+    assert (model.state_dict()["w"] != before).all() and step.program_count == 1
+
+
 # ---- parameters
 
 

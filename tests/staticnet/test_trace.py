@@ -110,7 +110,7 @@ def test_inputs_that_are_not_used_stay():
 
 def test_two_inputs_of_one_name():
     spec = sn.TensorSpec((2,), name="x")
-    with pytest.raises(ArgumentError, match="two inputs .* 'x'"):
+    with pytest.raises(ArgumentError, match=r"two inputs .* 'x'"):
         sn.trace(lambda a, b: a + b, spec, spec)
 
 
