@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from staticnet.compiler import flags
+from staticnet.compiler.collector import collector_paused
 from staticnet.compiler.fusion import Group, fuse
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.lowering import lower
@@ -41,6 +42,7 @@ def pipeline(graph: Graph, binding: Mapping[str, int], target: Target) -> Progra
     return assemble(prepare(graph, target), binding)
 
 
+@collector_paused()
 def prepare(graph: Graph, target: Target) -> Prepared:
     """All stages that do not need the sizes."""
     watch = _Watch(graph.name)
@@ -51,6 +53,7 @@ def prepare(graph: Graph, target: Target) -> Prepared:
     return Prepared(graph, tuple(groups), target)
 
 
+@collector_paused()
 def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = True) -> Program:
     """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own."""
     skipped = flags.skipped_passes()

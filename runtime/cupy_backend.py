@@ -43,15 +43,24 @@ class CupyBackend(ArrayBackend):
 
     def to_device(self, array: np.ndarray) -> Any:
         with self.device:
-            return self.xp.asarray(np.ascontiguousarray(array))
+            return self.xp.array(np.asarray(array, order="C"))
 
     def to_host(self, array: Any) -> np.ndarray:
         with self.device:
-            return np.ascontiguousarray(array.get())
+            return np.asarray(array.get(), order="C")
 
     def write(self, target: Any, source: np.ndarray) -> None:
         with self.device:
-            target.set(np.ascontiguousarray(source))
+            # Not ascontiguousarray, which gives a number an axis.
+            target.set(np.asarray(source, target.dtype, order="C"))
+
+    def copy(self, target: Any, source: Any) -> None:
+        with self.device:
+            super().copy(target, source)
+
+    def fill(self, memory: Any, byte: int) -> None:
+        with self.device:
+            super().fill(memory, byte)
 
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
         special = KERNELS.get(instruction.op.name)
@@ -95,7 +104,8 @@ def cuda_backend(device: str) -> CupyBackend:
         import cupy  # noqa: F401
     except ImportError:
         raise DeviceError(
-            f"device {device!r} needs CuPy, which is not installed: pip install 'staticnet[cuda12]' or 'staticnet[cuda13]'"
+            f"device {device!r} needs CuPy, which is not installed: "
+            "pip install 'staticnet[cuda12]' or 'staticnet[cuda13]'"
         ) from None
     count = cuda_devices()
     if int(number) >= count:

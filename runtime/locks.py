@@ -21,6 +21,10 @@ class Domain:
         self.is_writing = False
         self.parent: Domain | None = None
 
+    @property
+    def is_held(self) -> bool:
+        return self.is_writing or self.readers > 0
+
 
 _merging = threading.Lock()
 
@@ -35,14 +39,7 @@ class StateLock:
     """The one lock of all the states that a program uses."""
 
     def __init__(self, states: Sequence[Guarded]):
-        with _merging:
-            domains = [_root(state.domain or Domain()) for state in states] or [Domain()]
-            self._domain = domains[0]
-            for other in domains[1:]:
-                if _root(other) is not self._domain:
-                    _merge(other, self._domain)
-            for state in states:
-                state.domain = self._domain
+        self._domain = _joined(states)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -87,10 +84,29 @@ def _root(domain: Domain) -> Domain:
     return domain
 
 
-def _merge(domain: Domain, into: Domain) -> None:
-    """Wait until nobody holds `domain`, then let it stand for `into`."""
+def _joined(states: Sequence[Guarded]) -> Domain:
+    """The one domain of some states, theirs merged into it; waits for runs, but keeps nobody else waiting."""
+    while True:
+        with _merging:
+            domains = [_root(state.domain or Domain()) for state in states] or [Domain()]
+            joint = next((domain for domain in domains if domain.is_held), domains[0])
+            held = next((domain for domain in domains if not _merge(domain, joint)), None)
+            if held is None:
+                for state in states:
+                    state.domain = joint
+                return joint
+        with held.condition:
+            while held.is_held and held.parent is None:
+                held.condition.wait()
+
+
+def _merge(domain: Domain, into: Domain) -> bool:
+    """Let a domain stand for another from now on; False when somebody holds it."""
+    if _root(domain) is into:
+        return True
     with domain.condition:
-        while domain.readers or domain.is_writing:
-            domain.condition.wait()
+        if domain.is_held:
+            return False
         domain.parent = into
         domain.condition.notify_all()
+        return True

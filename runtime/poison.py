@@ -19,6 +19,7 @@ def run_poisoned(bound: Bound, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
     Where the plan is right the results are those of the plain run, bit for bit.
     """
     program, backend = bound.program, bound.backend
+    backend.enter(program)
     backend.fill(bound.arena, POISON)
     for target, source in zip(bound.feeds, feeds, strict=True):
         backend.write(target, source)

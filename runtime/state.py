@@ -57,7 +57,7 @@ class State:
             raise StateError(
                 f"{self.name or 'state'} is {self.array.dtype}; a value of {array.dtype} would lose its meaning"
             )
-        array = np.ascontiguousarray(array, dtype=self.array.dtype)
+        array = np.asarray(array, self.array.dtype, order="C")
         with StateLock((self,)).writing():
             if isinstance(self.array, np.ndarray):
                 self.array[...] = array
@@ -76,5 +76,6 @@ class State:
 def place(state: State, backend: Any) -> State:
     """The state itself, its storage moved to the backend's device unless it is there."""
     if state.device != backend.name:
-        state.move(backend.to_device(state.numpy()), backend.name)
+        with StateLock((state,)).writing():
+            state.move(backend.to_device(state._to_host()), backend.name)
     return state

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from staticnet import tracer
+from staticnet.compiler.errors import RunError
 from staticnet.compiler.ir import Builder, Graph, Node, Type, building, current_builder
 from staticnet.compiler.ops.leaf import Constant, make_input
 from staticnet.runtime.state import State
@@ -32,7 +33,7 @@ _held: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 # Those of them that are not computed yet.
 _pending: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 #: nodes that are looked at in search of tensors that could be computed along with one that is asked for
-MOST_LOOKED_AT = 4096
+MOST_LOOKED_AT = 1024
 # Numbers that rewrite rules recognise stay in the program; all others are inputs of it.
 _LANDMARKS = (0, 1, -1)
 
@@ -78,7 +79,18 @@ def evaluate(roots: Iterable[Node]) -> None:
         return
     computed = [node for node in post_order(roots, _operands) if not _is_known(node)]
     on_the_way = [node for node in computed if node.serial in _pending]
-    wanted = list(dict.fromkeys([*roots, *on_the_way, *_building_on(computed)]))
+    needed = list(dict.fromkeys([*roots, *on_the_way]))
+    along = [node for node in _building_on(computed) if node not in set(needed)]
+    try:
+        _compute([*needed, *along])
+    except RunError:
+        # What was only to come along must not keep anybody from what was asked for.
+        if not along:
+            raise
+        _compute(needed)
+
+
+def _compute(wanted: Sequence[Node]) -> None:
     graph, arrays = _program(post_order(wanted, _operands), wanted)
     for node, array in zip(wanted, _run(graph, arrays), strict=True):
         array.flags.writeable = False
@@ -99,11 +111,13 @@ def _building_on(computed: Sequence[Node]) -> list[Node]:
     def sources(node: Node) -> tuple[Node, ...]:
         return () if node in reads or node.serial < oldest else _operands(node)
 
-    waiting = sorted([(serial, tensor._node) for serial, tensor in list(_pending.items())], reverse=True)
-    for _, root in waiting:
+    # The list of references is taken at once; other threads may make tensors meanwhile.
+    tensors = [tensor for reference in _pending.valuerefs() if (tensor := reference()) is not None]
+    waiting = sorted((tensor._node for tensor in tensors), key=lambda node: -node.serial)
+    for root in waiting:
         for node in post_order([root], sources) if len(reads) < most else ():
             reads.setdefault(node, any(reads.get(source, False) for source in sources(node)))
-    return [root for _, root in reversed(waiting) if reads.get(root)]
+    return [root for root in reversed(waiting) if reads.get(root)]
 
 
 def _run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -147,11 +147,7 @@ def test_a_reader_never_sees_a_half_written_state() -> None:
     size = 50_000
     state = State(np.zeros(size, np.float32))
     write = Executor(
-        pipeline(
-            make_graph(lambda s: ((), {"s": s + 1.0})[1:] and (s[:1], {"s": s + 1.0}), {"s": (size,)}), {}, REFERENCE
-        ),
-        NUMPY,
-        [state],
+        pipeline(make_graph(lambda s: (s[:1], {"s": s + 1.0}), {"s": (size,)}), {}, REFERENCE), NUMPY, [state]
     )
     read = Executor(pipeline(make_graph(lambda s: (F.min(s), F.max(s)), {"s": (size,)}), {}, REFERENCE), NUMPY, [state])
 
@@ -297,19 +293,19 @@ def test_locks_merge_while_one_of_them_is_held() -> None:
 def test_a_merge_does_not_keep_others_from_their_own_locks() -> None:
     """While a merge waits for a long run, states that have nothing to do with it stay usable."""
     first, second, other = (State(np.zeros(1)) for _ in range(3))
-    held, release = threading.Event(), threading.Event()
+    held, release = threading.Barrier(4, timeout=20), threading.Event()
 
-    def holding() -> None:
-        with StateLock([first]).writing():
-            held.set()
+    def holding(state: State) -> None:
+        with StateLock([state]).writing():
+            held.wait()
             assert release.wait(20)
 
     def merging() -> None:
-        held.wait(20)
-        StateLock([second, first])
+        held.wait()
+        StateLock([second, first])  # both are held
 
     def elsewhere() -> None:
-        held.wait(20)
+        held.wait()
         time.sleep(0.05)  # the merge waits by now
         try:
             other.set([1.0])
@@ -317,4 +313,4 @@ def test_a_merge_does_not_keep_others_from_their_own_locks() -> None:
         finally:
             release.set()
 
-    together(holding, merging, elsewhere, seconds=30)
+    together(lambda: holding(first), lambda: holding(second), merging, elsewhere, seconds=30)

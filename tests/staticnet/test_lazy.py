@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -147,6 +148,21 @@ def test_detached_values_forget_where_they_came_from():
     np.testing.assert_allclose(w.numpy(), 0.125)
 
 
+def test_threads_compute_at_the_same_time():
+    shared = sn.tensor(np.arange(4.0)) * 2
+    results: dict[int, list[float]] = {}
+
+    def work(number):
+        results[number] = [float((shared * number + step).sum()) for step in range(25)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {number: [12.0 * number + 4 * step for step in range(25)] for number in range(4)}
+
+
 # ---- looking at a value changes no gradient
 
 
@@ -241,6 +257,14 @@ def test_a_failed_run_names_the_line_and_can_be_repeated():
         with pytest.raises(RunError, match="5"):
             loss.numpy()
     assert float(sn.tensor(1.0) + 1) == 2
+
+
+def test_a_failure_elsewhere_hides_no_value():
+    logits = sn.tensor(np.zeros((2, 3), np.float32)) + 1
+    loss = sn.cross_entropy(logits, sn.tensor([0, 5]))
+    assert logits.tolist() == [[1, 1, 1], [1, 1, 1]]
+    with pytest.raises(RunError, match="5"):
+        loss.numpy()
 
 
 def test_nan_is_not_folded_away():

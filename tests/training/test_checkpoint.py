@@ -1,4 +1,4 @@
-"""Checkpoints: k steps, a new process and N - k more equal N steps byte for byte; nothing half-loaded or half-written."""
+"""Checkpoints: k steps, a new process and N - k more equal N steps byte for byte; all or nothing on both ways."""
 
 from __future__ import annotations
 
@@ -77,13 +77,34 @@ def whole_run(path, kind=Adam, **options):
     return trainer, history
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The bytes of a checkpoint of a training with Adam."""
+    path = tmp_path_factory.mktemp("checkpoint") / "file.safetensors"
+    whole_run(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(written, tmp_path):
+    """A copy of that checkpoint."""
+    copy = tmp_path / "file.safetensors"
+    copy.write_bytes(written)
+    return copy
+
+
+def settled():
+    """The network with all its sizes given."""
+    return nn.Sequential(nn.Linear(5, 8), *list(network().children())[1:])
+
+
+CRASHES = [(Crash(step=3), 1), (Crash(step=7), 3), (Crash(epoch=1), 4), (Crash(epoch=1), None), (Crash(step=9), None)]
+OTHERS = [(SGD, {}), (SGD, {"momentum": 0.9, "nesterov": True}), (AdamW, {})]
+
+
 @pytest.mark.parametrize(
-    "kind, options",
-    [(SGD, {}), (SGD, {"momentum": 0.9, "nesterov": True}), (Adam, {}), (AdamW, {})],
-)
-@pytest.mark.parametrize(
-    "crash, every",
-    [(Crash(step=3), 1), (Crash(step=7), 3), (Crash(epoch=1), 4), (Crash(epoch=1), None), (Crash(step=9), None)],
+    "kind, options, crash, every",
+    [(Adam, {}, *crash) for crash in CRASHES] + [(kind, options, *CRASHES[1]) for kind, options in OTHERS],
 )
 def test_going_on_equals_never_stopping(kind, options, crash, every, tmp_path):
     straight, history = whole_run(tmp_path / "straight.safetensors", kind, **options)
@@ -174,23 +195,19 @@ def test_what_is_in_a_checkpoint(tmp_path):
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_weights_can_be_taken_out_of_a_checkpoint(tmp_path):
-    trainer, _ = whole_run(tmp_path / "file.safetensors")
-    model = network()
-    arrays = load(tmp_path / "file.safetensors")
+def test_weights_can_be_taken_out_of_a_checkpoint(path):
+    model, arrays = network(), load(path)
     model.load_state_dict({k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")})
-    assert (model.state_dict()["4.weight"] == trainer.model.state_dict()["4.weight"]).all()
+    assert (model.state_dict()["4.weight"] == arrays["model.4.weight"]).all()
 
 
-def test_a_training_that_is_over_stays_as_it_is(tmp_path):
-    _, history = whole_run(tmp_path / "file.safetensors")
-    again = trainer_of(seed=5).fit(loader_of(), epochs=EPOCHS, resume=tmp_path / "file.safetensors")
-    assert repr(again) == repr(history)
+def test_a_training_that_is_over_stays_as_it_is(path):
+    trainer = trainer_of(seed=5)
+    history = trainer.fit(loader_of(), epochs=EPOCHS, resume=path)
+    assert history.epochs == [1, 2, 3] and trainer.train_step is None
 
 
-def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "file.safetensors"
-    whole_run(path)
+def test_an_interrupted_write_leaves_the_old_checkpoint(path, monkeypatch):
     before = path.read_bytes()
 
     def interrupted(*_):
@@ -199,7 +216,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer_of().fit(loader_of(), checkpoint=path)
-    assert path.read_bytes() == before and [path] == list(tmp_path.iterdir())
+    assert path.read_bytes() == before and [path] == list(path.parent.iterdir())
 
 
 # ---- what does not fit
@@ -210,18 +227,17 @@ def snapshot(trainer, loader):
     return {name: array.tobytes() for name, array in states.items()}, loader.state_dict(), random.get_state().tolist()
 
 
-def test_all_that_differs_is_named_and_nothing_is_loaded(tmp_path):
-    whole_run(tmp_path / "file.safetensors")
+def test_all_that_differs_is_named_and_nothing_is_loaded(path):
     trainer = trainer_of(SGD, model=nn.Sequential(nn.Linear(5, 9), nn.BatchNorm1d(9), nn.Linear(9, 3)))
     loader = data.DataLoader(examples(40), 8, shuffle=True)
     before = snapshot(trainer, loader)
     with pytest.raises(StateError) as caught:
-        trainer.fit(loader, resume=tmp_path / "file.safetensors")
+        trainer.fit(loader, resume=path)
     for text in [
         "is not of this training, nothing was loaded",
         "model: 0.weight: the model has shape (9, 5), the state dict (8, 5)",
         "model: missing: 2.weight, 2.bias",
-        "model: surplus: 4.weight, 4.bias",
+        "model: surplus: 4.bias, 4.weight",
         "optimizer: it is SGD(nesterov=False), and was Adam",
         "loader: length is 40, and was 50",
         "loader: batch_size is 8, and was 16",
@@ -234,9 +250,9 @@ def test_optimizers_that_differ(tmp_path):
     whole_run(tmp_path / "file.safetensors", SGD, momentum=0.9)
     for options, message in [
         ({"momentum": 0.9, "nesterov": True}, r"it is SGD\(nesterov=True\), and was SGD\(nesterov=False\)"),
-        ({}, r"surplus: momentum_buffer.0.weight, .*4.bias"),
+        ({}, r"surplus: momentum_buffer.0.bias, .*4.weight"),
     ]:
-        trainer = trainer_of(SGD, model=nn.Sequential(nn.Linear(5, 8), *list(network().children())[1:]), **options)
+        trainer = trainer_of(SGD, model=settled(), **options)
         loader = loader_of()
         before = snapshot(trainer, loader)
         with pytest.raises(StateError, match=message):
@@ -279,7 +295,7 @@ def test_a_metric_that_no_file_can_hold(tmp_path):
     trainer = trainer_of()
     trainer.metrics = {"odd": Odd()}
     trainer.fit(loader_of(), checkpoint=path)
-    with pytest.raises(StateError, match="the metric 'odd' keeps a set in 'seen'.*state_dict"):
+    with pytest.raises(StateError, match=r"the metric 'odd' keeps a set in 'seen'.*state_dict"):
         trainer.fit(loader_of(), checkpoint=path, checkpoint_every=2)
     trainer.metrics = {"odd": Kept()}
     with pytest.raises(KeyboardInterrupt):
@@ -316,11 +332,9 @@ def spoiled(path: Path, **changes):
         ),
     ],
 )
-def test_files_that_are_no_checkpoint(spoil, message, tmp_path):
-    path = tmp_path / "file.safetensors"
-    trainer, _ = whole_run(path)
+def test_files_that_are_no_checkpoint(spoil, message, path):
     spoil(path)
-    loader = loader_of()
+    trainer, loader = trainer_of(model=settled()), loader_of()
     before = snapshot(trainer, loader)
     with pytest.raises(StateError, match=message):
         trainer.fit(loader, resume=path)
