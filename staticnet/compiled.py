@@ -12,7 +12,7 @@ import numpy as np
 
 from staticnet import trees
 from staticnet.boundary import boundary
-from staticnet.compiler.errors import ArgumentError, ShapeError, TraceError, UndecidableSizeError
+from staticnet.compiler.errors import ArgumentError, GradientError, ShapeError, TraceError, UndecidableSizeError
 from staticnet.compiler.ir import Graph, Node
 from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.pipeline import Prepared, assemble, prepare
@@ -143,7 +143,7 @@ class CompiledFunction:
         specs, fixed = batch_specs(args, symbolic=True), batch_specs(args, symbolic=False)
         try:
             return self._trace(specs)
-        except (ShapeError, UndecidableSizeError, TraceError):
+        except (ShapeError, UndecidableSizeError, TraceError, GradientError):  # a seed's shape, say
             if fixed == specs:
                 raise
         graph = self._trace(fixed)

@@ -43,6 +43,9 @@ def grad(y: Any, xs: Any, *, seed: Any = None, unconnected: str = "error") -> An
             raise GradientError(f"gradients are taken of tensors with respect to tensors, not of {value!r:.60}")
     origin = origins.here()
     places = () if origin is None else (origin,)
+    if tracer is None:
+        # A loop of steps must not drag its whole past along: what the targets are made of is computed now.
+        lazy.evaluate([target.resolve(None) for target in targets])
     with current_builder().at(places):
         roots = [unwrap(value, tracer) for value in values]
         leaves = [unwrap(target, tracer) for target in targets]
@@ -55,7 +58,7 @@ def grad(y: Any, xs: Any, *, seed: Any = None, unconnected: str = "error") -> An
 
 
 def _padded(seeds: Sequence[Any], count: int) -> list[Any]:
-    if list(seeds) == [None]:
+    if len(seeds) == 1 and seeds[0] is None:
         return [None] * count
     if len(seeds) != count:
         raise GradientError(f"{count} values but {len(seeds)} seeds; give one seed per value")
@@ -106,6 +109,8 @@ def gradcheck(
     arrays = [
         np.array(value, np.float64) if np.asarray(value).dtype.kind == "f" else np.array(value) for value in inputs
     ]
+    if not any(array.dtype.kind == "f" for array in arrays):
+        raise ArgumentError(f"gradcheck has nothing to differentiate: none of its {len(arrays)} inputs is float")
     rng = np.random.default_rng(seed)
 
     def scalar(*tensors: Any) -> Any:
