@@ -25,7 +25,7 @@ from staticnet.runtime.executor import Executor
 from staticnet.runtime.profile import Profile
 from staticnet.runtime.state import State, place
 from staticnet.tracer import current_tracer, suspended
-from staticnet.tracing import TracedGraph, name_of, trace
+from staticnet.tracing import TracedGraph, name_of, positional, trace
 
 #: programs kept per traced graph; the least recently used goes first
 PROGRAM_LIMIT = 64
@@ -113,14 +113,15 @@ class CompiledFunction:
         functools.update_wrapper(self, function, updated=())
         get_backend(self.device)
         if specs:
-            self._graphs[None] = self._trace(specs)
+            self._graphs[self._key(())] = self._trace(specs)
 
     # -- calling ------------------------------------------------------------------------------
 
     @boundary
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current_tracer() is not None:
-            return self.function(*args)
+            return self.function(*args, **kwargs)
+        args = positional(self.function, args, kwargs)
         graph = self._graph_for(args)
         return graph.graph.unflatten(graph.run(trees.leaves(args)))
 
@@ -140,6 +141,8 @@ class CompiledFunction:
 
     def _trace_for(self, args: tuple[Any, ...]) -> CompiledGraph:
         """Trace with a symbolic batch where the arrays agree on one; with fixed sizes where that makes no sense."""
+        if self.specs:
+            return self._trace(self.specs)
         specs, fixed = batch_specs(args, symbolic=True), batch_specs(args, symbolic=False)
         try:
             return self._trace(specs)

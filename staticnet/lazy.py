@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary, ref
 
 import numpy as np
 
@@ -28,6 +28,8 @@ PROMPT = Context().run(current_builder)
 _known: WeakKeyDictionary[Node, np.ndarray | State] = WeakKeyDictionary()
 # Evaluated leaves, and the node that each was before, for gradients.
 _history: WeakKeyDictionary[Node, Node] = WeakKeyDictionary()
+# The same, for all of them and only while something else needs that node: what was made of it before it was evaluated.
+_former: WeakKeyDictionary[Node, ReferenceType[Node]] = WeakKeyDictionary()
 # The tensors that somebody still holds, by the serial of their node.
 _held: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 # Those of them that are not computed yet.
@@ -134,6 +136,7 @@ def _settle(node: Node, array: np.ndarray) -> None:
     if tensor is None:
         return
     result = leaf(array)
+    _former[result] = ref(node)
     if node.dtype.is_float and node.op.name != "stop_gradient":
         _history[result] = node
     tensor.replace_node(result)
@@ -145,7 +148,7 @@ def unrolled(ys: Sequence[Node], xs: Sequence[Node]) -> tuple[list[Node], list[N
     Gradients need this: to run, an evaluated tensor is a leaf, to differentiate it is what it came from.
     Nothing older than the oldest of `xs` can depend on them, so that stays as it is.
     """
-    originals = {_history.get(x, x): x for x in xs}
+    originals = {alias: x for x in xs for alias in (x, _original(x))}
     oldest = min((node.serial for node in originals), default=0)
 
     def sources(node: Node) -> tuple[Node, ...]:
@@ -168,6 +171,13 @@ def unrolled(ys: Sequence[Node], xs: Sequence[Node]) -> tuple[list[Node], list[N
         if node in originals or not dependent.isdisjoint(inputs):
             dependent.add(node)
     return [new[y] for y in ys], [new[x] for x in xs]
+
+
+def _original(node: Node) -> Node:
+    """The node that an evaluated leaf was before, if anything still needs that; else the leaf itself."""
+    reference = _former.get(node)
+    former = None if reference is None else reference()
+    return node if former is None else former
 
 
 def with_history(node: Node) -> Node:

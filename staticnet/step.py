@@ -60,7 +60,8 @@ class TrainStep(CompiledFunction):
         return {"loss": loss, "output": output} if self.outputs else loss
 
     def _key(self, args: tuple[Any, ...]) -> Any:
-        return None
+        """Which parameters are frozen: freezing one traces anew, arrays of another kind are an error."""
+        return tuple(parameter.requires_grad for parameter in self.optimizer.parameters)
 
     def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
         """Trace with inputs called as the model's own arguments, and the last one `target`, unless they have names."""

@@ -112,6 +112,19 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     return [*names, *(f"{rest}{i}" for i in range(count - len(names)))]
 
 
+def positional(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments of a call in the order of the function's own; ArgumentError for what has no place in it."""
+    if not kwargs:
+        return args
+    try:
+        bound = inspect.signature(getattr(function, "forward", function)).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentError(f"{name_of(function)}: {error}") from None
+    if bound.kwargs:
+        raise ArgumentError(f"{name_of(function)}: give {', '.join(bound.kwargs)} as positional arguments")
+    return bound.args
+
+
 def finish(tracer: Tracer, results: Any) -> TracedGraph:
     """End a trace: the graph of what it did, with `results`, a tree of tensors, as outputs.
 

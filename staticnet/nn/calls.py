@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -60,21 +59,12 @@ def _call_compiled(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     from staticnet.compiled import compile
 
     compiled = module._programs.get(_revision(module)) or compile(module, device=module._device)
-    result = compiled(*_positional(module, args, kwargs))
+    result = compiled(*args, **kwargs)
     # Tracing may have set attributes: what counts is how the module looks now.
     module._programs[_revision(module)] = compiled
     while len(module._programs) > _MOST_PROGRAMS:
         del module._programs[next(iter(module._programs))]
     return result
-
-
-def _positional(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    if not kwargs:
-        return args
-    bound = inspect.signature(module.forward).bind(*args, **kwargs)
-    if bound.kwargs:
-        raise ArgumentError(f"{type(module).__name__}.forward: give {', '.join(bound.kwargs)} as positional arguments")
-    return bound.args
 
 
 def _revision(module: Module) -> tuple[Any, ...]:
