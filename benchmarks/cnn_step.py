@@ -60,9 +60,7 @@ def run(*, quick: bool = False) -> list[Figure]:
 def random_batches(count: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images (size, 1, 28, 28) of float32 and labels (size,) of int64, always the same."""
     rng = np.random.default_rng(0)
-    return [
-        (rng.normal(size=(size, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, size)) for _ in range(count)
-    ]
+    return [(rng.normal(size=(size, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, size)) for _ in range(count)]
 
 
 def pytorch_step(weights: dict[str, np.ndarray]) -> Step | None:

@@ -34,10 +34,11 @@ def run(*, quick: bool = False) -> list[Figure]:
     bare = times["nothing"]
     numpy, plain, used = (max(times[name] - bare, 1e-4) for name in ("numpy", "staticnet", "used"))
     loaded = heavy_modules()
+    named = ", ".join(loaded) or f"none of {', '.join(HEAVY)}"
     return [
         Figure("import staticnet / import numpy", plain / numpy, goal=GOAL, note=f"{_ms(plain)} / {_ms(numpy)}"),
         Figure("import and use of nn, optim, Tensor, compile / import numpy", used / numpy, note=_ms(used)),
-        Figure("heavy packages imported", len(loaded), "packages", goal=0, note=", ".join(loaded or ("no", *HEAVY))),
+        Figure("heavy packages imported", len(loaded), "packages", goal=0, note=named),
     ]
 
 

@@ -83,13 +83,16 @@ class Bound:
         self.backend.enter(self.program)
         for target, source in zip(self.feeds, feeds, strict=True):
             self.backend.write(target, source)
-        seconds = []
+        seconds: list[float] = []
         with np.errstate(all="ignore"):
-            for call in self.calls:
-                started = time.perf_counter()
-                call()
-                self.backend.synchronize()
-                seconds.append(time.perf_counter() - started)
+            try:
+                for call in self.calls:
+                    started = time.perf_counter()
+                    call()
+                    self.backend.synchronize()
+                    seconds.append(time.perf_counter() - started)
+            except StaticnetError as error:
+                raise self._at_origin(error, len(seconds)) from None
         return self.finish(), seconds
 
     def _at_origin(self, error: StaticnetError, index: int) -> StaticnetError:

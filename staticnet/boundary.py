@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -18,7 +19,7 @@ def cause_to_show(error: Exception) -> BaseException | None:
 
 
 def boundary(function: AnyFunction) -> AnyFunction:
-    """A function whose errors show the user's frames, and of ours only this one."""
+    """A function or generator whose errors show the user's frames, and of ours only this one."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -27,4 +28,11 @@ def boundary(function: AnyFunction) -> AnyFunction:
         except Exception as error:
             raise trim(error) from cause_to_show(error)
 
-    return cast(AnyFunction, guarded)
+    @functools.wraps(function)
+    def guarded_generator(*args: Any, **kwargs: Any) -> Any:
+        try:
+            yield from function(*args, **kwargs)
+        except Exception as error:
+            raise trim(error) from cause_to_show(error)
+
+    return cast(AnyFunction, guarded_generator if inspect.isgeneratorfunction(function) else guarded)

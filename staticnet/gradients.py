@@ -11,6 +11,7 @@ from staticnet import lazy
 from staticnet.boundary import boundary
 from staticnet.compiler import origins
 from staticnet.compiler.autodiff import gradients
+from staticnet.compiler.cut import Cut
 from staticnet.compiler.errors import ArgumentError, GradientError, VerificationError
 from staticnet.compiler.ir import Graph, Node, apply, current_builder
 from staticnet.compiler.ops.base import as_node
@@ -72,10 +73,12 @@ def gradient_nodes(
 
     The requested `xs` are barriers: nothing is rewritten across them.
     """
-    wanted = set(xs)
+    cut = Cut(ys, xs)
+    wanted = set(cut.targets)
     builder = current_builder()
-    leaves = [node for node in dict.fromkeys((*ys, *xs)) if not node.inputs]
-    graph = Graph(leaves, (*ys, *xs), names=builder.names, origins=builder.origins)
+    roots = (*cut.roots, *cut.targets)
+    leaves = [node for node in dict.fromkeys(roots) if not node.inputs]
+    graph = Graph(leaves, roots, names=builder.names, origins=builder.origins)
 
     def fence(node: Node, inputs: tuple[Node, ...]) -> Node | None:
         if node not in wanted or not node.inputs:
@@ -87,7 +90,7 @@ def gradient_nodes(
         builder.names.setdefault(node, text)
     for node, places in graph.origins.items():
         builder.add_origins(node, places)
-    return gradients(graph.outputs[: len(ys)], graph.outputs[len(ys) :], seeds, unconnected=unconnected)
+    return cut.restore(gradients(graph.outputs[: len(ys)], graph.outputs[len(ys) :], seeds, unconnected=unconnected))
 
 
 @boundary

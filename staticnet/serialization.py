@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from staticnet import npz
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import StateError
 from staticnet.files import atomic_write
 from staticnet.foreign import describe, read_json
@@ -40,6 +41,7 @@ _LARGEST = 2**63 - 1
 _DEEPEST = 64
 
 
+@boundary
 def save(state: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write named arrays to a safetensors file, or to a compressed `.npz` if `path` ends so.
 
@@ -59,6 +61,7 @@ def save(state: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | Non
         raise StateError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
 
 
+@boundary
 def load(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of a file written by `save`, or of any safetensors or `.npz` file.
 
@@ -69,6 +72,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
     return _read(path, _load, npz.load)
 
 
+@boundary
 def load_metadata(path: Path) -> dict[str, str]:
     """Read only the metadata of a file written by `save`; raises StateError as `load` does."""
     return _read(path, lambda file, size: _header(file, size)[1], npz.load_metadata)

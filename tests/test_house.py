@@ -46,7 +46,7 @@ FLOORS = (
     ("dtypes", "dims"),
     ("ir",),
     ("ops",),
-    ("autodiff", "rewrite"),
+    ("autodiff", "cut", "rewrite"),
     ("passes",),
     ("target", "lowering", "schedule", "memory", "program", "codegen"),
     ("pipeline",),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from staticnet.compiler import dims
 from staticnet.compiler.errors import CompilerError, StaticnetError
 from staticnet.compiler.ir.node import Builder, Node, Origins, building
 from staticnet.compiler.ir.types import leaves
 
+T = TypeVar("T")
 Visit = Callable[[Node, tuple[Node, ...]], "Node | None"]
 
 
@@ -41,9 +42,9 @@ class Graph:
         self.updates = dict(updates or {})
         if len(self.output_names) != len(self.outputs):
             raise CompilerError(f"{len(self.outputs)} outputs but {len(self.output_names)} names: {self.output_names}")
-        reachable = set(self.nodes)
-        self.names = {node: text for node, text in (names or {}).items() if node in reachable}
-        self.origins = {node: places for node, places in (origins or {}).items() if node in reachable}
+        # Asked node by node: the tables may be those of a builder that knows many more nodes.
+        self.names = _of_nodes(self.nodes, names or {})
+        self.origins = _of_nodes(self.nodes, origins or {})
 
     @property
     def roots(self) -> tuple[Node, ...]:
@@ -152,6 +153,10 @@ class Graph:
     def equals(self, other: Graph) -> bool:
         """Whether the two graphs have the same structure: ops, attributes, types, inputs by position and name."""
         return self.digest() == other.digest()
+
+
+def _of_nodes(nodes: Iterable[Node], table: Mapping[Node, T]) -> dict[Node, T]:
+    return {node: table[node] for node in nodes if node in table}
 
 
 def check_same_type(old: Node, new: Node) -> None:

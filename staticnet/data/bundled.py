@@ -7,6 +7,7 @@ from typing import Literal, overload
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError
 from staticnet.data import order
 from staticnet.data.datasets import ArrayDataset
@@ -21,6 +22,7 @@ _SPLIT_SEED = 0
 def digits(split: None = None) -> tuple[ArrayDataset, ArrayDataset]: ...
 @overload
 def digits(split: Literal["train", "test"]) -> ArrayDataset: ...
+@boundary
 def digits(split: str | None = None) -> ArrayDataset | tuple[ArrayDataset, ArrayDataset]:
     """Handwritten digits of 8x8 pixels: (train, test), or one of them by name.
 

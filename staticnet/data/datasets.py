@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError, DataError
 from staticnet.data import order
 from staticnet.data.collate import Batch, as_array, stack, stack_samples
@@ -46,6 +47,7 @@ class ArrayDataset(Dataset):
     arrays as an index give a batch. Raises DataError when the lengths differ.
     """
 
+    @boundary
     def __init__(
         self,
         *arrays: Any,
@@ -103,6 +105,7 @@ class Subset(Dataset):
     Raises ArgumentError when a number is not an integer from 0 to len(dataset) - 1.
     """
 
+    @boundary
     def __init__(self, dataset: Any, indexes: Any):
         chosen = np.asarray(indexes)
         if chosen.size == 0:
@@ -137,6 +140,7 @@ def fetch(dataset: Any, indexes: np.ndarray) -> Any:
     return stack_samples([dataset[int(index)] for index in indexes])
 
 
+@boundary
 def random_split(dataset: Any, lengths: Sequence[int] | Sequence[float], seed: int = 0) -> list[Subset]:
     """The dataset cut at random into parts that do not overlap and leave nothing out.
 

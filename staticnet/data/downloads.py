@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import DataError, MissingDependencyError
 from staticnet.data.bundled import DIGIT_LABELS
 from staticnet.data.datasets import ArrayDataset
@@ -63,6 +64,7 @@ _FASHION = _Source(
 )
 
 
+@boundary
 def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, download: bool = True) -> ArrayDataset:
     """Handwritten digits of 28x28 pixels: the 60,000 for training or the 10,000 for testing.
 
@@ -77,6 +79,7 @@ def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, downlo
     return _load(_MNIST, root, train, download)
 
 
+@boundary
 def fashion_mnist(
     root: str | os.PathLike[str] | None = None, train: bool = True, download: bool = True
 ) -> ArrayDataset:

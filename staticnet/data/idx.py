@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError, DataError
 from staticnet.files import atomic_write
 
@@ -33,6 +34,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_INFLATION = 1032  # bytes that DEFLATE can make of one
 
 
+@boundary
 def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**31) -> np.ndarray:
     """The array in an IDX file, plain or compressed by gzip (told by its content, not its name).
 
@@ -59,6 +61,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 2**31) -> np.ndar
         raise DataError(f"cannot read '{path}': {error}") from error
 
 
+@boundary
 def write_idx(path: str | os.PathLike[str], array: np.ndarray, *, compress: bool = False) -> None:
     """Write an array of a dtype that IDX knows, compressed by gzip if asked; equal arrays give equal bytes.
 

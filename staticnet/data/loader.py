@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError, DataError, StateError
 from staticnet.data import order
 from staticnet.data.datasets import fetch
@@ -29,6 +30,7 @@ class DataLoader:
     Raises DataError for a dataset that gives no batch, ArgumentError for sizes and seeds out of range.
     """
 
+    @boundary
     def __init__(
         self,
         dataset: Any,
@@ -68,6 +70,7 @@ class DataLoader:
         """The number, from 0, of the epoch that is running or, between two, comes next."""
         return self._epoch
 
+    @boundary
     def __iter__(self) -> Iterator[Any]:
         self._check_not_empty()
         if self._running is not None and self._position:
@@ -84,6 +87,7 @@ class DataLoader:
         if self._running is me:
             self._epoch, self._position, self._running = self._epoch + 1, 0, None
 
+    @boundary
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` the next one to run, from its start or, if its state was just loaded, from there."""
         number = order.checked_integer("epoch", epoch, least=0, most=2**64 - 1)
@@ -100,6 +104,7 @@ class DataLoader:
         """
         return {"seed": self.seed, "epoch": self._epoch, "position": self._position, **self._shape()}
 
+    @boundary
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`: the next `for` gives exactly the batches that its epoch still lacked.
 

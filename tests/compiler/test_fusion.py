@@ -41,7 +41,7 @@ def names(groups: Sequence[Group]) -> list[str]:
     return [" ".join(node.op.name for node in group) for group in groups]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(examples(most=40))
 def test_groups_of_random_graphs(example: Example) -> None:
     for limit in (1, 2, 32):

@@ -79,7 +79,7 @@ def test_allocation_is_repeatable() -> None:
 # -- random graphs ------------------------------------------------------------------------------
 
 
-@settings(max_examples=120)
+@settings(max_examples=70)
 @given(examples())
 def test_a_plan_changes_no_result(example: Example) -> None:
     report = differential(example.graph, example.feeds, example.states, rtol=0, atol=0)

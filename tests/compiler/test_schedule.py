@@ -33,20 +33,24 @@ def check(graph: Graph, groups: Sequence[Group], order: Sequence[Group]) -> None
         for node in group:
             assert all(source in done for source in node.inputs)
             done.add(node)
-    units = _Units(graph, groups, {})
-    place = {group: index for index, group in enumerate(groups)}
-    assert peak(units, [place[group] for group in order]) <= peak(units, range(len(groups)))
+    # A state that is written later than it was may live beside more than it did.
+    if not graph.updates:
+        units = _Units(graph, groups, {})
+        place = {group: index for index, group in enumerate(groups)}
+        assert peak(units, [place[group] for group in order]) <= peak(units, range(len(groups)))
 
 
 def names(order: Sequence[Group]) -> list[str]:
     return [node.op.name for group in order for node in group]
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(examples(most=40))
 def test_random_graphs(example: Example) -> None:
+    graph = example.graph
     for target in (ALONE, REFERENCE):
-        scheduled(example.graph, target)
+        scheduled(graph, target)
+        scheduled(graph.with_roots(graph.outputs, graph.output_names, {}), target)
 
 
 @pytest.mark.parametrize("seed", range(6))

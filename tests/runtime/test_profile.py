@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticnet as sn
-from staticnet.compiler.errors import FeedError
+from staticnet.compiler.errors import FeedError, RunError
 from staticnet.compiler.origins import Origin
 from staticnet.runtime.profile import Profile, StepTime
 
@@ -67,6 +67,16 @@ def test_a_program_without_instructions_has_an_empty_profile() -> None:
     profile = sn.compile(lambda x: x, name="nothing").profile(X)
     assert profile.entries == () and profile.seconds == 0
     assert str(profile).startswith("profile of nothing: 0.000 ms in 0 instructions")
+
+
+def test_what_fails_in_a_profile_is_said_as_in_a_call() -> None:
+    @sn.compile
+    def loss(x: Any, labels: Any) -> Any:
+        return sn.cross_entropy(x, labels)  # the line at fault
+
+    with pytest.raises(RunError) as caught:
+        loss.profile(X, np.full(64, 64))
+    assert caught.value.origin is not None and caught.value.origin.source.endswith("# the line at fault")
 
 
 def test_feeds_are_checked_as_in_a_call() -> None:
