@@ -283,13 +283,20 @@ def solve(size: Size, value: int, binding: Mapping[str, int]) -> dict[str, int] 
 
 def parse(text: str) -> Size:
     """The size that `str` writes as this text; any other text is the name of one symbol."""
-    if not isinstance(text, str) or polynomials.is_plain(text):
-        return symbol(text)
-    polynomial = quotients.read(text)
-    if polynomial is None:
-        return symbol(text)
-    size = _size(polynomial)
-    return size if str(size) == text else symbol(text)
+    size = _expression(text)
+    return size if size is not None and str(size) == text else symbol(text)
+
+
+def read(text: str) -> Size:
+    """The size that an expression in any spelling means; what is no expression is the name of one symbol."""
+    size = _expression(text)
+    return symbol(text) if size is None else size
+
+
+def _expression(text: str) -> Size | None:
+    plain = not isinstance(text, str) or polynomials.is_plain(text)
+    polynomial = None if plain else quotients.read(text)
+    return None if polynomial is None else _size(polynomial)
 
 
 def _operand(value: object) -> Size | None:

@@ -27,8 +27,9 @@ from staticnet.runtime.state import State, place
 from staticnet.tracer import current_tracer, suspended
 from staticnet.tracing import TracedGraph, name_of, positional, trace
 
-#: programs kept per traced graph; the least recently used goes first
+#: programs kept per traced graph, and traced graphs per function; the least recently used goes first
 PROGRAM_LIMIT = 64
+GRAPH_LIMIT = 16
 
 
 class CompiledGraph:
@@ -90,8 +91,9 @@ class CompiledFunction:
 
     Called with arrays it returns arrays, in the structure that the function returned. With specs the
     first call must fit them; without, the first axis becomes `batch` where all arrays agree on it, and
-    arrays of another rank, dtype or further sizes are traced anew. `trace_count` and `program_count`
-    say how often either happened.
+    arrays of another rank, dtype or further sizes are traced anew, and so is everything when a module
+    that is called has changed its mode or its attributes. `trace_count` and `program_count` say how
+    often either happened.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class CompiledFunction:
         self._graphs: OrderedDict[Any, CompiledGraph] = OrderedDict()
         #: signatures that could not be traced with a symbolic batch
         self._without_batch: set[Any] = set()
+        #: modules that were called in a trace
+        self._modules: dict[Any, None] = {}
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
         get_backend(self.device)
@@ -127,15 +131,23 @@ class CompiledFunction:
 
     def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
         with self._lock:
-            if (found := self._graphs.get(self._key(args))) is None:
+            key = self._key(args)
+            if (found := self._graphs.get(key)) is None:
                 found = self._trace_for(args)
-                self._graphs[self._key(args)] = found
+                # Tracing may have set attributes: what counts is how the modules look now.
+                key = self._key(args)
+                self._graphs[key] = found
+                if len(self._graphs) > GRAPH_LIMIT:
+                    self._graphs.popitem(last=False)
+            self._graphs.move_to_end(key)
             return found
 
     def _key(self, args: tuple[Any, ...]) -> Any:
-        """What tells traces apart: nothing when specs were given, else dtypes, ranks and the sizes that are fixed."""
-        if self.specs:
-            return None
+        """What tells traces apart: how the modules look; without specs dtypes, ranks and the fixed sizes as well."""
+        looks = tuple((part._revision, part.training) for module in self._modules for part in module.modules())
+        return looks, None if self.specs else self._signature(args)
+
+    def _signature(self, args: tuple[Any, ...]) -> Any:
         free = signature_of(args, symbolic=True)
         return signature_of(args, symbolic=False) if free in self._without_batch else free
 
@@ -157,6 +169,7 @@ class CompiledFunction:
         with suspended():
             graph = trace(self.function, *specs, name=self.name)
         self.trace_count += 1
+        self._modules.update(dict.fromkeys(graph.modules))
         return CompiledGraph(graph, self.device)
 
     # -- looking inside -----------------------------------------------------------------------

@@ -71,7 +71,7 @@ class TensorSpec:
 
 def _size(size: Any, shape: Sequence[Any]) -> Size:
     if isinstance(size, str):
-        return dims.parse(size)
+        size = dims.read(size)
     if size is None or (isinstance(size, (int, np.integer)) and size == -1):
         raise ArgumentError(
             f"{size} stands in the shape {tuple(shape)}: give a size that varies a name, such as 'batch', so that "

@@ -60,8 +60,9 @@ class TrainStep(CompiledFunction):
         return {"loss": loss, "output": output} if self.outputs else loss
 
     def _key(self, args: tuple[Any, ...]) -> Any:
-        """Which parameters are frozen: freezing one traces anew, arrays of another kind are an error."""
-        return tuple(parameter.requires_grad for parameter in self.optimizer.parameters)
+        """Which parameters are frozen, and how the modules look; arrays of another kind are an error, modes are set."""
+        frozen = tuple(parameter.requires_grad for parameter in self.optimizer.parameters)
+        return frozen, tuple(part._revision for module in self._modules for part in module.modules())
 
     def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
         """Trace with inputs called as the model's own arguments, and the last one `target`, unless they have names."""

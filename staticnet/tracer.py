@@ -39,7 +39,8 @@ class Tracer:
     """Collects what a traced function does.
 
     `feeds` are the inputs made so far; `states` maps each state read or written to its input node,
-    in order of first use; `newest` maps it to its value after all writes so far.
+    in order of first use; `newest` maps it to its value after all writes so far; `modules` are those
+    that the function itself called.
     """
 
     def __init__(self, name: str = "graph"):
@@ -48,6 +49,7 @@ class Tracer:
         self.feeds: list[Node] = []
         self.states: dict[State, Node] = {}
         self.newest: dict[State, Node] = {}
+        self.modules: dict[Any, None] = {}
         self.is_open = True
         self._labels: set[str] = set()
         self._captured: dict[Any, Node] = {}

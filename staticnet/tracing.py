@@ -25,13 +25,17 @@ class TracedGraph(Graph):
 
     Its inputs are the feeds, in the order of the function's arguments, then the states it reads or
     writes, in the order of first use; `states` says which State each of the latter is. `results` is
-    what the function returned, with the positions of `outputs` in place of tensors.
+    what the function returned, with the positions of `outputs` in place of tensors; `modules` are those
+    that it called.
     """
 
-    def __init__(self, *args: Any, states: dict[Node, State], results: Any, **kwargs: Any):
+    def __init__(
+        self, *args: Any, states: dict[Node, State], results: Any, modules: tuple[Any, ...] = (), **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
         self.states = states
         self.results = results
+        self.modules = modules
 
     @property
     def feeds(self) -> tuple[Node, ...]:
@@ -147,6 +151,7 @@ def finish(tracer: Tracer, results: Any) -> TracedGraph:
         name=tracer.name,
         states={node: state for state, node in tracer.states.items()},
         results=trees.map_leaves(lambda path, leaf: next(positions), results),
+        modules=tuple(tracer.modules),
     )
 
 

@@ -11,7 +11,7 @@ from staticnet.compiler.passes.eliminate import eliminate
 def to_inference(graph: Graph) -> Graph:
     """The graph as it runs after training: no dropout, batch statistics from the running values, no updates.
 
-    Inputs that nothing needs any more (the random key, say) are dropped, feeds excepted.
+    A batch norm whose running values are constants has never kept any: it goes on with those of the batch. Inputs that nothing needs any more (the random key, say) are dropped, feeds excepted.
     """
     done = eliminate(_with_training(graph, False))
     done = done.with_roots(done.outputs, done.output_names, {})
@@ -24,11 +24,17 @@ def to_training(graph: Graph) -> Graph:
 
 
 def _with_training(graph: Graph, training: bool) -> Graph:
+    varying: set[Node] = set(graph.inputs)
+
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if not varying.isdisjoint(node.inputs):
+            varying.add(node)
         if getattr(node.op, "training", training) == training:
             return None
         if not training and node.op.name == "dropout":
             return inputs[0]
+        if not training and node.op.name == "batch_norm" and varying.isdisjoint(node.inputs[3:]):
+            return None
         return apply(dataclasses.replace(node.op, training=training), *inputs)  # type: ignore[type-var]
 
     return graph.rebuild(visit)

@@ -24,9 +24,11 @@ _MOST_PROGRAMS = 8
 def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run `forward` on tensors; NumPy arrays go to the module's compiled program."""
     active = _active.get()
-    if active is None and current_tracer() is None and _asks_for_arrays((args, kwargs)):
+    tracer = current_tracer()
+    if active is None and tracer is None and _asks_for_arrays((args, kwargs)):
         return _call_compiled(module, args, kwargs)
-    if active is None and current_tracer() is not None:
+    if active is None and tracer is not None:
+        tracer.modules[module] = None
         label_states(module)
     name = "" if active is None else _name_within(active[0], active[1], module)
     token = _active.set((module if active is None else active[0], module))

@@ -254,6 +254,14 @@ class Module:
         move(self, device)
         return self
 
+    def to_gpu(self: AnyModule) -> AnyModule:
+        """`to("cuda")`."""
+        return self.to("cuda")
+
+    def to_cpu(self: AnyModule) -> AnyModule:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
     # -- state dicts --------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
