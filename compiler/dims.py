@@ -340,7 +340,7 @@ def _names(*sizes: Size) -> str:
 def _no_number(size: Dim, use: str) -> TraceError:
     return TraceError(
         f"{use} needs a number, but the size `{size}` is not known before the run: give {_names(size)} a fixed size "
-        "in the TensorSpec, use the size in shapes as it is, or loop with scan or while_loop"
+        "in the TensorSpec, or use the size in shapes as it is"
     )
 
 

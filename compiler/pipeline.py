@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from staticnet.compiler import flags
 from staticnet.compiler.collector import collector_paused
+from staticnet.compiler.errors import ArgumentError
 from staticnet.compiler.fusion import Group, fuse
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.lowering import lower
@@ -45,6 +46,7 @@ def pipeline(graph: Graph, binding: Mapping[str, int], target: Target) -> Progra
 @collector_paused()
 def prepare(graph: Graph, target: Target) -> Prepared:
     """All stages that do not need the sizes."""
+    _check_skipped()
     watch = _Watch(graph.name)
     graph = run_passes(graph, PASSES, watch)
     graph = watch.stage("lower", lambda g: lower(g, target), graph)
@@ -101,6 +103,14 @@ class _Watch:
         return result
 
 
+def _check_skipped() -> None:
+    """Raise ArgumentError for names in STATICNET_SKIP that nothing has: a slip would leave out nothing."""
+    known = [*dict.fromkeys(each.__name__ for each in (*PASSES, *LOWERED_PASSES)), "fuse", "schedule", "plan"]
+    unknown = sorted(flags.skipped_passes() - set(known))
+    if unknown:
+        raise ArgumentError(f"STATICNET_SKIP names {', '.join(unknown)}; what can be left out is {', '.join(known)}")
+
+
 def _without_fusion(target: Target) -> Target:
     from dataclasses import replace
 
@@ -120,7 +130,10 @@ def _say(text: str) -> None:
 
 
 def _write(folder: str, name: str, text: str) -> None:
-    os.makedirs(folder, exist_ok=True)
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-    with open(os.path.join(folder, safe), "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, safe), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ArgumentError(f"STATICNET_DUMP: cannot write into {folder!r} ({error.strerror}); name another") from error

@@ -58,11 +58,11 @@ def main(folder: Path = Path("runs/digits"), epochs: int = 25) -> float:
     print(report)
     report.raise_for_status()
 
-    # The model, the training step with its backward part (a box per module), and the step as it runs after all passes.
+    # The model, the training step with its backward part, and the step as it runs after all passes; a box per module.
     sn.draw(graph, folder / "cnn.png")
     sn.draw(graph, folder / "cnn.dot")
     sn.draw(trainer.train_step, folder / "backward.png", stage="backward", depth=1)
-    sn.draw(trainer.train_step, folder / "optimised.png", stage="optimised")
+    sn.draw(trainer.train_step, folder / "optimised.png", stage="optimised", depth=1)
     print("wrote", *sorted(str(path) for path in folder.iterdir()))
     return scores["accuracy"]
 

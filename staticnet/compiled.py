@@ -185,11 +185,13 @@ class CompiledFunction:
         return next(reversed(self._graphs.values()))
 
     @property
+    @boundary
     def graph(self) -> TracedGraph:
         """The traced graph, as the user wrote it."""
         return self._latest().graph
 
     @property
+    @boundary
     def executor(self) -> Executor:
         """The executor that ran last."""
         latest = self._latest()
@@ -212,11 +214,13 @@ class CompiledFunction:
         return latest.executor(sizes).program
 
     @property
+    @boundary
     def program(self) -> Program:
         """The program that ran last."""
         return self.executor.program
 
     @property
+    @boundary
     def memory(self) -> MemoryReport:
         """The memory plan of the program that ran last."""
         return self.program.memory
@@ -228,6 +232,7 @@ class CompiledFunction:
         arrays, binding = graph.feeds.check(trees.leaves(args))
         return graph.executor(binding).profile(arrays, repeats)
 
+    @boundary
     def graph_at(self, stage: str) -> Graph:
         """The graph at a stage: 'forward' and 'backward' as traced, 'optimised' as it runs."""
         latest = self._latest()

@@ -7,9 +7,10 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import _GeneratorContextManager, contextmanager
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError
 
 Value = TypeVar("Value")
@@ -117,7 +118,9 @@ class Config:
     """
 
     device = Setting("where compiled functions run: 'auto', 'cpu', 'cuda' or 'cuda:<number>'", lambda: "cpu", _device)
-    check_finite = Setting("raise when a step produces NaN or infinity", lambda: False, _switch, _read_switch)
+    check_finite = Setting(
+        "refuse NaN and infinity in what is fed and in the loss of a Trainer", lambda: False, _switch, _read_switch
+    )
     num_threads = Setting("threads that run a program together", _usable_cores, _count, _read_count)
     progress = Setting[bool | None](
         "show progress bars; None shows them where stderr is a terminal",
@@ -131,12 +134,14 @@ class Config:
     def __init__(self) -> None:
         object.__setattr__(self, "_process", {})
 
+    @boundary
     def __getattr__(self, name: str) -> NoReturn:
         # Python's own look-ups (copy, pickle, hasattr on dunders) need the ordinary error.
         if name.startswith("_"):
             raise AttributeError(name)
         raise _UnknownSetting(name)
 
+    @boundary
     def __setattr__(self, name: str, value: object) -> None:
         self._setting(name)
         object.__setattr__(self, name, value)
@@ -205,15 +210,19 @@ def settings() -> dict[str, Setting[Any]]:
 config = Config()
 
 
-@contextmanager
-def using_config(**values: Any) -> Iterator[Config]:
+@boundary
+def using_config(**values: Any) -> _GeneratorContextManager[Config]:
     """Change settings inside a `with` block or a decorated function, and put them back afterwards.
 
     They are put back when an exception leaves the block, too. The change is seen by this thread or
     asynchronous task and by tasks begun inside the block, not by other threads. All names and
     values are checked before any takes effect; ArgumentError if one is not fit.
     """
-    checked = {name: config._setting(name).checked(value) for name, value in values.items()}
+    return _overriding({name: config._setting(name).checked(value) for name, value in values.items()})
+
+
+@contextmanager
+def _overriding(checked: Mapping[str, Any]) -> Iterator[Config]:
     token = _overrides.set({**_overrides.get({}), **checked})
     try:
         yield config

@@ -28,15 +28,18 @@ class Feeds:
     def check(self, values: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, int]]:
         """The feeds as arrays, and the number of each symbolic size; FeedError names what does not fit."""
         if len(values) != len(self.types):
-            raise FeedError(self._count_message(len(values)))
+            raise FeedError(self._count_message(values))
         arrays = [self._as_array(i, value) for i, value in enumerate(values)]
         return arrays, self._bind([array.shape for array in arrays])
 
-    def _count_message(self, given: int) -> str:
+    def _count_message(self, values: Sequence[Any]) -> str:
+        given = len(values)
         wanted = ", ".join(f"{label}: {type}" for label, type in zip(self.labels, self.types, strict=True))
         if given < len(self.types):
             return f"{self.name} is called without {', '.join(self.labels[given:])}; it takes {wanted}"
-        return f"{self.name} is called with {given} arrays, {given - len(self.types)} too many; it takes {wanted}"
+        surplus = f"{self.name} is called with {given} arrays, {given - len(self.types)} too many; it takes {wanted}"
+        are_numbers = all(isinstance(value, (bool, int, float)) for value in values)
+        return f"{surplus}. Each number of a list is an input itself: give np.array(...)" if are_numbers else surplus
 
     def _as_array(self, index: int, value: Any) -> np.ndarray:
         type, label = self.types[index], self.labels[index]
@@ -86,7 +89,8 @@ class Feeds:
         unknown = dims.symbols(size) - set(binding)
         if unknown:
             raise FeedError(
-                f"axis {axis} of {label} is `{size}`: {', '.join(sorted(unknown))} cannot be told from the feeds"
+                f"axis {axis} of {label} is `{size}` and has size {given}: "
+                f"{', '.join(sorted(unknown))} cannot be told from the feeds"
             )
         expected = dims.evaluate(size, binding)
         if expected != given:
@@ -95,13 +99,15 @@ class Feeds:
 
 
 def as_array(value: Any, type: Type, label: str) -> np.ndarray:
-    """A feed as an array; Python numbers and lists of them take the dtype that is expected."""
+    """A feed as an array; a Python number takes the dtype that is expected, if nothing of it gets lost."""
     if isinstance(value, Tensor):
         return value.numpy()
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
         return np.asarray(value)
+    if isinstance(value, float) and not type.dtype.is_float:
+        raise FeedError(f"{label} is fed with {value!r}, but takes {type}: give a whole number, or round it")
     try:
         return np.array(value, dtype=type.dtype.numpy)
     except (TypeError, ValueError, OverflowError) as error:

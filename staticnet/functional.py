@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from staticnet import habits
 from staticnet.boundary import boundary
 from staticnet.compiler import origins
 from staticnet.compiler.ir import FUNCTIONS, Node, current_builder
@@ -87,7 +88,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     importlib.import_module("staticnet.compiler.ops")
     target = _ALIASES.get(name, name)
     if target in _HIDDEN or target not in FUNCTIONS:
-        raise AttributeError(f"staticnet has no function {name!r}")
+        habits.explain("staticnet", name, habits.OF_THE_PACKAGE)
     function = FUNCTIONS[target]
 
     def public(*args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def grad(y: Any, xs: Any, *, seed: Any = None, unconnected: str = "error") -> An
         raise ArgumentError(f"unconnected is 'error' or 'zero', not {unconnected!r}")
     tracer = current_tracer()
     is_single = isinstance(xs, Tensor)
-    targets = [xs] if is_single else list(xs)
+    targets = list(xs) if isinstance(xs, Iterable) and not is_single else [xs]
     values = list(y) if isinstance(y, (list, tuple)) else [y]
     seeds = list(seed) if isinstance(y, (list, tuple)) and seed is not None else [seed]
     for value in (*values, *targets):

@@ -18,7 +18,7 @@ OF_TENSORS = {
     "grad": _GRADIENT,
     "grad_fn": _GRADIENT,
     "retain_grad": _GRADIENT,
-    "zero_grad": "gradients are values of their own and never pile up: there is nothing to set to zero",
+    "zero_grad": f"they never pile up, so there is nothing to set to zero; {_GRADIENT}",
     "requires_grad": (
         "every float tensor can be differentiated: name those you want in `sn.grad(loss, [w])`, "
         "and stop a gradient with `x.detach()`"
@@ -49,6 +49,17 @@ OF_MODULES = {
     "cpu": 'write `model.to("cpu")`',
     "requires_grad_": "write `model.freeze()` and `model.unfreeze()`, with a pattern such as 'features.*' for a part",
     "backward": _GRADIENT,
+}
+
+#: name in the package -> what to write
+OF_THE_PACKAGE = {
+    "no_grad": "nothing is recorded unless a gradient is asked for: leave it out; `model.eval()` sets the mode",
+    "inference_mode": "nothing is recorded unless a gradient is asked for: leave it out; `model.eval()` sets the mode",
+    "from_numpy": "write `sn.tensor(array)`; compiled functions, steps and modules take arrays as they are",
+    "as_tensor": "write `sn.tensor(data)`",
+    "cat": "write `sn.concatenate([a, b], axis=0)`",
+    "randn": "write `sn.random.randn(2, 3)`",
+    "rand": "write `sn.random.rand(2, 3)`",
 }
 
 

@@ -160,7 +160,7 @@ def _warn_of_lost_updates(graph: Graph) -> None:
         warnings.warn(
             f"an ONNX file keeps nothing between calls: the updates of {', '.join(lost)} are not exported",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,  # the line that called `export`, behind its boundary
         )
 
 

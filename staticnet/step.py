@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from staticnet import trees
 from staticnet.boundary import boundary
 from staticnet.compiled import CompiledFunction, CompiledGraph
-from staticnet.compiler.errors import ArgumentError, GradientError
+from staticnet.compiler.errors import ArgumentError, FeedError, GradientError
 from staticnet.compiler.ir import Graph, Node, topological
 from staticnet.functional import unwrap
 from staticnet.gradients import grad
@@ -52,12 +53,44 @@ class TrainStep(CompiledFunction):
         parameters = [parameter for parameter in self.optimizer.parameters if parameter.requires_grad]
         if not parameters:
             raise ArgumentError("the optimizer has no parameters to train: all are frozen, or the list was empty")
-        slopes = grad(loss, parameters)
         tracer = current_tracer()
         self._loss_node = unwrap(loss, tracer)
+        self._check_used(parameters)
+        slopes = grad(loss, parameters)
         self._gradient_nodes = tuple(unwrap(slope, tracer) for slope in slopes)
         self.optimizer.update(parameters, slopes)
         return {"loss": loss, "output": output} if self.outputs else loss
+
+    def _check_used(self, parameters: list[Any]) -> None:
+        """Raise GradientError, naming all, for parameters that are not the model's or that the loss does not need."""
+        name = type(self.model).__name__
+        owners = [owner for owner in (self.model, self.loss) if hasattr(owner, "parameters")]
+        own = {id(parameter) for owner in owners for parameter in owner.parameters()}
+        foreign = [parameter for parameter in parameters if id(parameter) not in own]
+        if hasattr(self.model, "parameters") and foreign:
+            raise GradientError(
+                f"the optimizer trains {len(foreign)} parameters that {name} does not have, one of shape "
+                f"{foreign[0].shape}: make it of the parameters of this very model, after the last of them is assigned"
+            )
+        assert self._loss_node is not None
+        used = set(topological([self._loss_node]))
+        tracer = current_tracer()
+        idle = [parameter for parameter in parameters if unwrap(parameter, tracer) not in used]
+        if idle:
+            names = ", ".join(str(parameter.name) for parameter in idle)
+            raise GradientError(
+                f"the loss of {name} does not depend on {names}: use them in the model, freeze them with "
+                "`model.freeze(name)`, or leave them out of the optimizer"
+            )
+
+    def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
+        empty = next((leaf for leaf in trees.leaves(args) if getattr(leaf, "shape", ())[:1] == (0,)), None)
+        if empty is not None:
+            raise FeedError(
+                f"{self.name} is given a batch without examples, {empty.dtype} of shape {empty.shape}: its mean loss "
+                "and every weight after it would be NaN; leave it out"
+            )
+        return super()._graph_for(args)
 
     def _key(self, args: tuple[Any, ...]) -> Any:
         """Which parameters are frozen, and how the modules look; arrays of another kind are an error, modes are set."""
@@ -136,6 +169,9 @@ def compile_train_step(
     `optimizer` one of `staticnet.optim`. With `outputs` a call returns {"loss", "output"} instead of
     the loss alone. `specs`, `device` as for `sn.compile`.
     """
+    for role, value in (("model", model), ("loss", loss)):
+        if isinstance(value, type):
+            raise ArgumentError(f"the {role} is the class {value.__name__}: make one of it first, `{value.__name__}()`")
     if not hasattr(optimizer, "update") or not hasattr(optimizer, "parameters"):
         raise ArgumentError(f"the third argument is an optimizer, such as sn.optim.SGD(...), not {optimizer!r:.60}")
     return TrainStep(model, loss, optimizer, specs, device=device, outputs=outputs)

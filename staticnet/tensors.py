@@ -33,6 +33,8 @@ class Tensor(Value):
     _tracer: Tracer | None
 
     def __init__(self, node: Node, tracer: Tracer | None = None):
+        if not isinstance(node, Node):
+            raise ArgumentError("a tensor of given values is made by `sn.tensor(values)`")
         self._node = node
         self._tracer = tracer
         if tracer is None:

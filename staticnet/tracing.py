@@ -64,6 +64,8 @@ def trace(function: Callable[..., Any], *specs: Any, name: str | None = None, **
     of tensors; outputs are called by their dict keys, else by `tensor.name`, else `output`,
     `output1`, ... Raises TraceError for other results.
     """
+    if isinstance(function, type) and hasattr(function, "forward"):
+        raise ArgumentError(f"{name_of(function)} is a class of modules: make one of it first, `{name_of(function)}()`")
     tracer = Tracer(name or name_of(function))
     with tracer.running():
         args, keywords = make_feeds(tracer, function, specs, named)

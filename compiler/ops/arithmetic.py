@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticnet.compiler import dtypes
-from staticnet.compiler.errors import DTypeError
+from staticnet.compiler.errors import DTypeError, RunError
 from staticnet.compiler.ir import Node, Type, apply
 from staticnet.compiler.ops.base import Elementwise, F, Pointwise, as_node, broadcast_shapes, function, lift
 
@@ -69,9 +69,17 @@ class Remainder(Binary):
 
 
 class Power(Binary):
-    """x to the power y."""
+    """x to the power y; of integers y must not be negative."""
 
     onnx, kinds = "Pow", "iuf"
+
+    def kernel(self, xp: Any, x: Any, y: Any, *, out: Any, scratch: Any) -> None:
+        if y.dtype.kind == "i" and y.size and (least := int(y.min())) < 0:
+            raise RunError(
+                f"power: an integer to the power {least} is no integer; cast the base to a float type first, "
+                'as in `x.astype("float32") ** y`'
+            )
+        xp.power(x, y, out=out)
 
     def grad(self, g: Node, y: Node, a: Node, b: Node) -> tuple:
         # The guards keep d(x^0)/dx and d(0^y)/dy zero instead of 0 * inf.

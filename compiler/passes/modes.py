@@ -11,7 +11,8 @@ from staticnet.compiler.passes.eliminate import eliminate
 def to_inference(graph: Graph) -> Graph:
     """The graph as it runs after training: no dropout, batch statistics from the running values, no updates.
 
-    A batch norm whose running values are constants has never kept any: it goes on with those of the batch. Inputs that nothing needs any more (the random key, say) are dropped, feeds excepted.
+    A batch norm whose running values are constants has never kept any, so it goes on with those of the batch.
+    Inputs that nothing needs any more (the random key, say) are dropped, feeds excepted.
     """
     done = eliminate(_with_training(graph, False))
     done = done.with_roots(done.outputs, done.output_names, {})

@@ -68,7 +68,10 @@ def _convert(tree: ast.expr, text: str) -> Pattern:
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in REGISTRY:
         attributes = tuple((str(keyword.arg), _attribute(keyword.value)) for keyword in tree.keywords)
         return Call(tree.func.id, tuple(_convert(argument, text) for argument in tree.args), attributes)
-    raise CompilerError(f"the rewrite rule {text!r} has a part that is no pattern: {ast.unparse(tree)}")
+    raise CompilerError(
+        f"`{ast.unparse(tree)}` in the rewrite rule `{text.strip()} = ...` is no pattern: a pattern is a name, a number, "
+        "+ - * / **, or an op called by the name that it has in the text of a graph"
+    )
 
 
 def _attribute(tree: ast.expr) -> Any:

@@ -74,6 +74,7 @@ class ArrayDataset(Dataset):
     def __len__(self) -> int:
         return len(self.arrays[0])
 
+    @boundary
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (slice, list, np.ndarray)):
             return self.batch(np.arange(len(self))[index])

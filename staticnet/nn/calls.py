@@ -25,6 +25,8 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run `forward` on tensors; NumPy arrays go to the module's compiled program."""
     active = _active.get()
     tracer = current_tracer()
+    if active is None:
+        _check_first(module, args)
     if active is None and tracer is None and _asks_for_arrays((args, kwargs)):
         return _call_compiled(module, args, kwargs)
     if active is None and tracer is not None:
@@ -37,6 +39,20 @@ def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return module.forward(*args, **kwargs)
     finally:
         _active.reset(token)
+
+
+def _check_first(module: Module, args: tuple[Any, ...]) -> None:
+    """Refuse a first input that is None, text or a list of numbers: no array, and an easy mistake."""
+    first = args[0] if args else 0
+    if isinstance(first, list):
+        is_wrong = all(isinstance(value, (bool, int, float)) for value in trees.leaves(first))
+    else:
+        is_wrong = first is None or isinstance(first, str)
+    if is_wrong:
+        raise ArgumentError(
+            f"{type(module).__name__} is called on {first!r:.60}: give it an array, as `np.array(..., 'float32')` "
+            "makes one of a list, or a tensor"
+        )
 
 
 def label_states(module: Module) -> None:
