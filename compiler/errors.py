@@ -109,7 +109,13 @@ def trim(error: BaseException) -> BaseException:
     while entry is not None:
         entries.append(entry)
         entry = entry.tb_next
-    kept = [e for e in entries if not origins.is_internal(e.tb_frame.f_globals.get("__name__", ""))]
+    kept = []
+    is_ours = False
+    for e in entries:
+        name = e.tb_frame.f_globals.get("__name__", "")
+        is_ours = origins.is_internal(name) or (is_ours and origins.is_transparent(name))
+        if not is_ours:
+            kept.append(e)
     chain: types.TracebackType | None = None
     for e in reversed(kept):
         chain = types.TracebackType(chain, e.tb_frame, e.tb_lasti, e.tb_lineno)

@@ -45,12 +45,17 @@ def is_internal(module_name: str) -> bool:
 _TRANSPARENT = frozenset({"contextlib", "functools", "threading", "concurrent.futures.thread"})
 
 
+def is_transparent(module_name: str) -> bool:
+    """Whether a module only passes calls on, so that its frames belong to whoever called it."""
+    return module_name in _TRANSPARENT
+
+
 def here() -> Origin | None:
     """The innermost frame outside the framework, or None when there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if not is_internal(name) and name not in _TRANSPARENT and not name.startswith("importlib"):
+        if not is_internal(name) and not is_transparent(name) and not name.startswith("importlib"):
             return Origin(frame.f_code.co_filename, frame.f_lineno, ".".join(_module_path.get()))
         frame = frame.f_back  # type: ignore[assignment]
     return None

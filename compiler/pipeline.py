@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from staticnet.compiler import flags
 from staticnet.compiler.collector import collector_paused
-from staticnet.compiler.errors import ArgumentError
+from staticnet.compiler.errors import ArgumentError, StaticnetError
 from staticnet.compiler.fusion import Group, fuse
-from staticnet.compiler.ir import Graph
+from staticnet.compiler.ir import Graph, Node, Op, Type, bind_shape
+from staticnet.compiler.ir.node import Origins
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.memory.check import check_plan
 from staticnet.compiler.memory.plan import plan
@@ -36,6 +37,18 @@ class Prepared:
     graph: Graph
     groups: tuple[Group, ...]
     target: Target
+    #: nodes as they were traced that have something to say about sizes, with their places
+    demands: tuple[tuple[Node, Origins], ...] = ()
+
+    def check_sizes(self, binding: Mapping[str, int]) -> None:
+        """Let the traced ops refuse sizes that only a binding tells; ShapeError at the user's line."""
+        for node, places in self.demands:
+            types = [Type(bind_shape(source.aval.shape, binding), source.dtype) for source in node.inputs]
+            try:
+                node.op.bind(binding).check_bound(*types)
+            except StaticnetError as error:
+                error.origin = places[0] if places else error.origin
+                raise
 
 
 def pipeline(graph: Graph, binding: Mapping[str, int], target: Target) -> Program:
@@ -48,16 +61,18 @@ def prepare(graph: Graph, target: Target) -> Prepared:
     """All stages that do not need the sizes."""
     _check_skipped()
     watch = _Watch(graph.name)
+    demands = tuple((n, graph.origins.get(n, ())) for n in graph.nodes if type(n.op).check_bound is not Op.check_bound)
     graph = run_passes(graph, PASSES, watch)
     graph = watch.stage("lower", lambda g: lower(g, target), graph)
     graph = run_passes(graph, LOWERED_PASSES, watch)
     groups = fuse(graph, target) if "fuse" not in flags.skipped_passes() else fuse(graph, _without_fusion(target))
-    return Prepared(graph, tuple(groups), target)
+    return Prepared(graph, tuple(groups), target, demands)
 
 
 @collector_paused()
 def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = True) -> Program:
     """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own."""
+    prepared.check_sizes(binding)
     skipped = flags.skipped_passes()
     groups: Sequence[Group] = prepared.groups
     if "schedule" not in skipped:

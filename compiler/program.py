@@ -122,6 +122,10 @@ class Program:
         """Arithmetic operations of the instruction that has most of them."""
         return max(map(self.flops, self.instructions), default=0)
 
+    def can_fail(self, instruction: Instruction) -> bool:
+        """Whether an instruction may refuse the values it reads."""
+        return instruction.op.can_fail(*(self.buffers[index].type for index in instruction.inputs))
+
     def flops(self, instruction: Instruction) -> int:
         """Arithmetic operations of one instruction."""
         out = self.buffers[instruction.outputs[0]].type

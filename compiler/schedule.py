@@ -58,7 +58,7 @@ class _Units:
         return owner
 
     def _add_state_order(self, graph: Graph, groups: Sequence[Group], home: Mapping[Node, int]) -> None:
-        may_fail = [i for i, group in enumerate(groups) if any(node.op.may_fail for node in group)]
+        may_fail = [i for i, group in enumerate(groups) if any(node.can_fail for node in group)]
         for state, value in graph.updates.items():
             writer = home.get(value)
             if writer is None:

@@ -9,9 +9,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from staticnet import data, functional, nn, onnx, optim, random, training
+    from staticnet import data, errors, functional, nn, onnx, optim, random, training
     from staticnet.compiled import CompiledFunction, compile
-    from staticnet.compiler import errors
     from staticnet.compiler.errors import StaticnetError
     from staticnet.config import config, using_config
     from staticnet.drawing import draw
@@ -60,7 +59,7 @@ __all__ = [
 # and the module that has it. What stands in neither table is a function on tensors.
 _MODULES = {
     "data": "staticnet.data",
-    "errors": "staticnet.compiler.errors",
+    "errors": "staticnet.errors",
     "functional": "staticnet.functional",
     "metrics": "staticnet.training.metrics",
     "nn": "staticnet.nn",

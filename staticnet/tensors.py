@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from staticnet import habits, lazy
+from staticnet import habits, lazy, trees
 from staticnet.boundary import boundary
 from staticnet.compiler import dtypes
 from staticnet.compiler.errors import ArgumentError, DTypeError, HabitError, TraceError
-from staticnet.compiler.ir import Node, Type, Value
+from staticnet.compiler.ir import FUNCTIONS, Node, Type, Value
 from staticnet.compiler.ir.value import METHODS
 from staticnet.compiler.ops.base import F
 from staticnet.spec import TensorSpec
@@ -169,6 +169,32 @@ class Tensor(Value):
             )
         return bool(self._scalar("`bool()`"))
 
+    # -- NumPy's functions --------------------------------------------------------------------
+
+    @boundary
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """`np.exp(t)` is `sn.exp(t)`, and `array + t` is `sn.add(array, t)`."""
+        name = _NUMPY_NAMES.get(ufunc.__name__, ufunc.__name__)
+        if "out" in kwargs:
+            raise HabitError("a tensor cannot be written into an array: instead of `a += t` or `out=a` write `t + a`")
+        if method != "__call__" or kwargs or not name in FUNCTIONS:
+            raise HabitError(
+                f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} has no meaning for tensors: "
+                "use a function of staticnet, or take `.numpy()` first"
+            )
+        return self._function(name)(*inputs)
+
+    @boundary
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """`np.sum(t)` is `sn.sum(t)`; what has no namesake here gets the values, outside a trace."""
+        name = _NUMPY_NAMES.get(function.__name__, function.__name__)
+        if name in FUNCTIONS:
+            return self._function(name)(*args, **kwargs)
+        if self._tracer is not None:
+            raise HabitError(f"np.{function.__name__} has no meaning while {self._tracer.name} is traced: compose it of ours")
+        args, kwargs = trees.map_leaves(lambda path, leaf: _value_or_same(leaf), (tuple(args), dict(kwargs)))
+        return function(*args, **kwargs)
+
     # -- sequences ----------------------------------------------------------------------------
 
     @boundary
@@ -256,6 +282,14 @@ _NAMES += ["astype", "reshape", "transpose", "clamp", "detach", *METHODS]
 for _name in _NAMES:
     setattr(Tensor, _name, boundary(getattr(Value, _name)))
 setattr(Tensor, "T", property(boundary(Value.T.fget)))  # type: ignore[attr-defined] # noqa: B010
+
+
+#: what NumPy calls differently
+_NUMPY_NAMES = {"rint": "round", "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor"}
+
+
+def _value_or_same(value: Any) -> Any:
+    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def _is_foreign(value: object) -> bool:

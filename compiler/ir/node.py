@@ -49,6 +49,11 @@ class Node(Value):
             raise CompilerError(f"the value of {self.op} is a tuple; take an item of it first")
         return self.type
 
+    @property
+    def can_fail(self) -> bool:
+        """Whether computing it may refuse the values of its operands."""
+        return self.op.can_fail(*(source.type for source in self.inputs))
+
     def __bool__(self) -> bool:
         raise CompilerError(f"the truth of a graph node ({self.op}) is not known at compile time")
 

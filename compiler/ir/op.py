@@ -98,6 +98,13 @@ class Op:
         def view(self, layout: Layout, shape: tuple[int, ...]) -> Layout | None:
             """The result as a view of the first operand, or None when it needs a copy."""
 
+    def can_fail(self, *types: Any) -> bool:
+        """Whether the kernel may refuse values on operands of these types."""
+        return self.may_fail
+
+    def check_bound(self, *types: Any) -> None:
+        """Refuse sizes that only a binding tells, with ShapeError; asked of the graph as it was traced."""
+
     def bind(self, binding: Any) -> Op:
         """This card with every symbolic size in its attributes replaced by its number."""
         changes = {}

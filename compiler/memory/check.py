@@ -133,7 +133,7 @@ def _check_state_write(program: Program, instruction: Instruction, out: Buffer, 
         writes = [index for index in other.outputs if program.buffers[index].storage == storage.index]
         if writes and writes != [out.index]:
             raise CompilerError(f"state {program.states[storage.slot].name} is written twice")
-        if other.op.may_fail and other.time >= instruction.time:
+        if other.time >= instruction.time and program.can_fail(other):
             raise CompilerError(f"{other.op} may fail after state {program.states[storage.slot].name} is written")
         for index in other.inputs:
             buffer = program.buffers[index]

@@ -94,7 +94,7 @@ class _Planner:
         time, last = 0, -1
         for group in self.groups:
             for node in group:
-                last = time if node.op.may_fail else last
+                last = time if node.can_fail else last
                 time += 1
         return last
 

@@ -81,6 +81,9 @@ class Power(Binary):
             )
         xp.power(x, y, out=out)
 
+    def can_fail(self, x: Type, y: Type) -> bool:
+        return y.dtype.numpy.kind == "i"
+
     def grad(self, g: Node, y: Node, a: Node, b: Node) -> tuple:
         # The guards keep d(x^0)/dx and d(0^y)/dy zero instead of 0 * inf.
         slope = b * F.power(a, F.where(F.equal(b, 0), 1, b - 1))

@@ -37,13 +37,16 @@ class BatchNorm(Op):
                 )
             if type.dtype != x.dtype:
                 raise DTypeError(f"batch_norm: {name} is {type.dtype} and x {x.dtype}; cast one of them")
+        self.check_bound(x)
+        return TupleType((x, running_mean, running_var))
+
+    def check_bound(self, x: Type, *vectors: Type) -> None:
         most = dims.upper_bound(count_of(x.shape, _others(x.shape)))
         if self.training and most is not None and most < 2:
             raise ShapeError(
                 f"batch_norm: training takes the variance of each channel, so x of shape {format_shape(x.shape)} "
                 "must have more than one value per channel"
             )
-        return TupleType((x, running_mean, running_var))
 
     def expand(self, x: Node, scale: Node, bias: Node, running_mean: Node, running_var: Node) -> tuple[Node, ...]:
         if not self.training:

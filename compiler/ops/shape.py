@@ -7,7 +7,7 @@ from typing import Any
 
 from staticnet.compiler import dims
 from staticnet.compiler.dims import Dim, Size
-from staticnet.compiler.errors import ArgumentError, ShapeError
+from staticnet.compiler.errors import ArgumentError, ShapeError, UndecidableSizeError
 from staticnet.compiler.ir import Layout, Node, Op, Shape, Type, apply, format_shape
 from staticnet.compiler.ops.base import as_node, as_shape, function, normalize_axes, normalize_axis, sum_to
 
@@ -141,9 +141,15 @@ def unsqueeze(x: Any, dim: int) -> Node:
 def squeeze(x: Any, axis: Any = None) -> Node:
     """`x` without the axes `axis`, which must have size 1; None drops every axis whose size is 1.
 
-    A symbolic size is not 1, even where it may become it.
+    Raises UndecidableSizeError for None where a symbolic size may or may not be 1: name the axes then.
     """
     x = as_node(x)
+    for size in x.shape if axis is None else ():
+        if not dims.same(size, 1) and not dims.known_different(size, 1):
+            raise UndecidableSizeError(
+                f"squeeze: whether {size} is 1 in {format_shape(x.shape)} is not known before the run; "
+                "name the axes to drop, as in `squeeze(x, axis=1)`"
+            )
     ones = {k for k, size in enumerate(x.shape) if dims.same(size, 1)}
     dropped = ones if axis is None else set(normalize_axes("squeeze", axis, x.ndim))
     for k in sorted(dropped - ones):

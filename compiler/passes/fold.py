@@ -33,7 +33,7 @@ def fold(graph: Graph) -> Graph:
 
 
 def _worth_folding(node: Node, inputs: tuple[Node, ...]) -> bool:
-    if not isinstance(node.type, Type) or not node.type.is_static or isinstance(node.op, Pack) or node.op.may_fail:
+    if not isinstance(node.type, Type) or not node.type.is_static or isinstance(node.op, Pack) or node.can_fail:
         return False
     if not (has_rule(node.op, "kernel") or has_rule(node.op, "expand")):
         return False

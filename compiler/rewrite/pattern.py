@@ -69,8 +69,8 @@ def _convert(tree: ast.expr, text: str) -> Pattern:
         attributes = tuple((str(keyword.arg), _attribute(keyword.value)) for keyword in tree.keywords)
         return Call(tree.func.id, tuple(_convert(argument, text) for argument in tree.args), attributes)
     raise CompilerError(
-        f"`{ast.unparse(tree)}` in the rewrite rule `{text.strip()} = ...` is no pattern: a pattern is a name, a number, "
-        "+ - * / **, or an op called by the name that it has in the text of a graph"
+        f"`{ast.unparse(tree)}` in the rewrite rule `{text.strip()} = ...` is no pattern: "
+        "a pattern is a name, a number, + - * / **, or an op by the name that it has in the text of a graph"
     )
 
 

@@ -109,7 +109,7 @@ def _known(graph: Graph, states: States) -> set[Node]:
 
 
 def _can_evaluate(node: Node) -> bool:
-    is_fixed = isinstance(node.type, Type) and node.type.is_static and not node.op.may_fail
+    is_fixed = isinstance(node.type, Type) and node.type.is_static and not node.can_fail
     return is_fixed and has_rule(node.op, "kernel") and not any(map(_is_symbolic, node.op.attributes.values()))
 
 

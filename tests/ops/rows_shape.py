@@ -31,7 +31,7 @@ ROWS: list[Row] = [
     Row("expand_dims", ("reshape",), lambda x: F.expand_dims(x, (0, -1)), (PLANE,), lambda x: x[None, ..., None]),
     Row("unsqueeze", ("reshape",), lambda x: F.unsqueeze(x, 1), (PLANE,), lambda x: x[:, None]),
     Row("squeeze", ("reshape",), lambda x: F.squeeze(x, 1), (Arg(("N", 1, 3)),), lambda x: x[:, 0]),
-    Row("squeeze-all", ("reshape",), F.squeeze, (Arg((1, "N", 1, 3)),), lambda x: x[0, :, 0]),
+    Row("squeeze-all", ("reshape",), F.squeeze, (Arg((1, 2, 1, 3)),), lambda x: x[0, :, 0]),
     Row("transpose", ("transpose",), F.transpose, (X,), np.transpose),
     Row("transpose-axes", ("transpose",), lambda x: F.transpose(x, (1, 2, 0)), (X,), lambda x: x.transpose(1, 2, 0)),
     Row("transpose-integers", ("transpose",), F.transpose, (Arg(("N", 3), "int64"),), np.transpose),

@@ -217,6 +217,21 @@ def test_errors_show_one_line_of_ours(
     assert ours() > 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("STATICNET_SKIP", "cse,fuze", "STATICNET_SKIP names fuze; what can be left out is .*fuse"),
+        ("STATICNET_DUMP", __file__, "STATICNET_DUMP: cannot write into"),
+    ],
+)
+def test_switches_are_spelled_right(variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ArgumentError, match=message) as caught:
+        sn.compile(lambda x: x * 2)(x)
+    # Frames of contextlib between two of ours are no frames of the user.
+    assert not [entry for entry in caught.traceback if "contextlib" in str(entry.path)]
+
+
 def test_a_save_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
     script = tmp_path / "save.py"
     script.write_text(

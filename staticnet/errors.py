@@ -1,0 +1,41 @@
+"""Every kind of error the framework raises on purpose, one class per kind."""
+
+from staticnet.compiler.errors import (
+    ArgumentError,
+    CompilerError,
+    DataError,
+    DeviceError,
+    DTypeError,
+    ExportError,
+    FeedError,
+    GradientError,
+    HabitError,
+    MissingDependencyError,
+    RunError,
+    ShapeError,
+    StateError,
+    StaticnetError,
+    TraceError,
+    UndecidableSizeError,
+    VerificationError,
+)
+
+__all__ = [
+    "ArgumentError",
+    "CompilerError",
+    "DTypeError",
+    "DataError",
+    "DeviceError",
+    "ExportError",
+    "FeedError",
+    "GradientError",
+    "HabitError",
+    "MissingDependencyError",
+    "RunError",
+    "ShapeError",
+    "StateError",
+    "StaticnetError",
+    "TraceError",
+    "UndecidableSizeError",
+    "VerificationError",
+]
