@@ -111,7 +111,7 @@ class CompiledFunction:
         self._graphs: OrderedDict[Any, CompiledGraph] = OrderedDict()
         #: signatures that could not be traced with a symbolic batch
         self._without_batch: set[Any] = set()
-        #: modules that were called in a trace
+        #: modules that were called in a trace, and all below them: a new part shows in its owner's revision
         self._modules: dict[Any, None] = {}
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
@@ -144,7 +144,7 @@ class CompiledFunction:
 
     def _key(self, args: tuple[Any, ...]) -> Any:
         """What tells traces apart: how the modules look; without specs dtypes, ranks and the fixed sizes as well."""
-        looks = tuple((part._revision, part.training) for module in self._modules for part in module.modules())
+        looks = tuple([(part._revision, part.training) for part in self._modules])
         return looks, None if self.specs else self._signature(args)
 
     def _signature(self, args: tuple[Any, ...]) -> Any:
@@ -169,7 +169,7 @@ class CompiledFunction:
         with suspended():
             graph = trace(self.function, *specs, name=self.name)
         self.trace_count += 1
-        self._modules.update(dict.fromkeys(graph.modules))
+        self._modules = dict.fromkeys(part for module in (*self._modules, *graph.modules) for part in module.modules())
         return CompiledGraph(graph, self.device)
 
     # -- looking inside -----------------------------------------------------------------------

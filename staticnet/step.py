@@ -95,7 +95,7 @@ class TrainStep(CompiledFunction):
     def _key(self, args: tuple[Any, ...]) -> Any:
         """Which parameters are frozen, and how the modules look; arrays of another kind are an error, modes are set."""
         frozen = tuple(parameter.requires_grad for parameter in self.optimizer.parameters)
-        return frozen, tuple(part._revision for module in self._modules for part in module.modules())
+        return frozen, tuple([part._revision for part in self._modules])
 
     def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
         """Trace with inputs called as the model's own arguments, and the last one `target`, unless they have names."""

@@ -177,7 +177,7 @@ class Tensor(Value):
         name = _NUMPY_NAMES.get(ufunc.__name__, ufunc.__name__)
         if "out" in kwargs:
             raise HabitError("a tensor cannot be written into an array: instead of `a += t` or `out=a` write `t + a`")
-        if method != "__call__" or kwargs or not name in FUNCTIONS:
+        if method != "__call__" or kwargs or name not in FUNCTIONS:
             raise HabitError(
                 f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} has no meaning for tensors: "
                 "use a function of staticnet, or take `.numpy()` first"
@@ -191,7 +191,9 @@ class Tensor(Value):
         if name in FUNCTIONS:
             return self._function(name)(*args, **kwargs)
         if self._tracer is not None:
-            raise HabitError(f"np.{function.__name__} has no meaning while {self._tracer.name} is traced: compose it of ours")
+            raise HabitError(
+                f"np.{function.__name__} has no meaning while {self._tracer.name} is traced: compose it of ours"
+            )
         args, kwargs = trees.map_leaves(lambda path, leaf: _value_or_same(leaf), (tuple(args), dict(kwargs)))
         return function(*args, **kwargs)
 
@@ -278,7 +280,7 @@ _PLAIN = (dtypes.float32, dtypes.int64, dtypes.bool_)
 _OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor"
 _NAMES = [f"__{side}{name}__" for name in _OPERATORS.split() for side in ("", "r")]
 _NAMES += ["__lt__", "__gt__", "__le__", "__ge__", "__neg__", "__abs__", "__invert__", "__getitem__"]
-_NAMES += ["astype", "reshape", "transpose", "clamp", "detach", *METHODS]
+_NAMES += ["astype", "reshape", "transpose", "abs", "clamp", "detach", *METHODS]
 for _name in _NAMES:
     setattr(Tensor, _name, boundary(getattr(Value, _name)))
 setattr(Tensor, "T", property(boundary(Value.T.fget)))  # type: ignore[attr-defined] # noqa: B010

@@ -46,7 +46,7 @@ class Value:
 
     __slots__ = ()
     # An ndarray on the left must hand over the whole operation, not iterate over us.
-    __array_ufunc__ = None
+    __array_ufunc__: Any = None
     __array_priority__ = 1000
 
     def _function(self, name: str) -> Callable:
@@ -119,6 +119,10 @@ class Value:
             axes = axes[0] or ()
         return self._function("transpose")(self, tuple(axes) or None)
 
+    def abs(self) -> Any:
+        """`absolute(self)`."""
+        return self._function("absolute")(self)
+
     def clamp(self, min: Any = None, max: Any = None) -> Any:
         """`clip(self, min, max)`."""
         return self._function("clip")(self, min, max)
@@ -133,9 +137,9 @@ def _is_size(value: Any) -> bool:
 
 
 #: NumPy's method names; every one is the function of that name.
-METHODS = tuple(
-    "sum mean prod max min argmax argmin var std all any squeeze flatten clip "
-    "exp log sqrt tanh sigmoid relu square".split()
+METHODS = (
+    *("sum", "mean", "prod", "max", "min", "argmax", "argmin", "var", "std", "all", "any"),
+    *("squeeze", "flatten", "clip", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "square"),
 )
 for _name in METHODS:
     setattr(Value, _name, _method(_name))
