@@ -45,13 +45,13 @@ def _initial() -> int:
 _current: int | None = None
 
 
-def use_threads(largest_product: int) -> None:
-    """Choose the number of threads for a program whose largest product takes this many operations."""
+def use_threads(most_flops: int, limit: int | None = None) -> None:
+    """Choose the number of threads, at most `limit`, for a program whose largest step takes this many operations."""
     global _current
     if os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS"):
         return  # the user has chosen
-    most = _initial()
-    wanted = 1 if largest_product < SMALL_PRODUCT else most
+    most = _initial()  # asked before anything is set
+    wanted = 1 if most_flops < SMALL_PRODUCT else limit or most
     if wanted == _current:
         return
     if (switch := _switch()) is not None:

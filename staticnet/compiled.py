@@ -19,9 +19,11 @@ from staticnet.compiler.pipeline import Prepared, assemble, prepare
 from staticnet.compiler.program import Program
 from staticnet.config import config
 from staticnet.feeds import Feeds, batch_specs, check_finite, signature_of
+from staticnet.results import for_caller
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
+from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.profile import Profile
 from staticnet.runtime.state import State, place
 from staticnet.tracer import current_tracer, suspended
@@ -83,6 +85,7 @@ class CompiledGraph:
         arrays, binding = self.feeds.check(leaves)
         if config.check_finite:
             check_finite(self.feeds.labels, arrays)
+        NUMPY.threads = config.num_threads
         return self.executor(binding)(arrays)
 
 
@@ -127,7 +130,7 @@ class CompiledFunction:
             return self.function(*args, **kwargs)
         args = positional(self.function, args, kwargs)
         graph = self._graph_for(args)
-        return graph.graph.unflatten(graph.run(trees.leaves(args)))
+        return graph.graph.unflatten(map(for_caller, graph.run(trees.leaves(args))))
 
     def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
         with self._lock:
@@ -269,7 +272,9 @@ class CompiledFunction:
         return self.to("cpu")
 
     def __repr__(self) -> str:
-        return f"<compiled {self.name}: {self.trace_count} traces, {self.program_count} programs, on {self.device}>"
+        counts = [(self.trace_count, "trace"), (self.program_count, "program")]
+        made = ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
+        return f"<compiled {self.name}: {made}, on {get_backend(self.device).name}>"
 
 
 @boundary

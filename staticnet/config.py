@@ -121,7 +121,7 @@ class Config:
     check_finite = Setting(
         "refuse NaN and infinity in what is fed and in the loss of a Trainer", lambda: False, _switch, _read_switch
     )
-    num_threads = Setting("threads that run a program together", _usable_cores, _count, _read_count)
+    num_threads = Setting("the most threads that matrix products on the CPU take", _usable_cores, _count, _read_count)
     progress = Setting[bool | None](
         "show progress bars; None shows them where stderr is a terminal",
         lambda: None,

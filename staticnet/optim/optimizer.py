@@ -26,7 +26,7 @@ _GROUPS = "one optimizer has one set of hyperparameters: read and set them as `o
 #: attribute of an optimizer -> what to write
 OF_OPTIMIZERS = {
     "step": _STEP,
-    "zero_grad": "gradients are values of their own and never pile up: there is nothing to set to zero",
+    "zero_grad": f"gradients are values of their own and never pile up, so there is nothing to set to zero; {_STEP}",
     "param_groups": _GROUPS,
     "add_param_group": _GROUPS,
     "minimize": _STEP,

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError, RunError, ShapeError
 
 Average = Literal["macro", "micro", "binary"] | None
@@ -33,11 +34,13 @@ _MOST_CLASSES = 2**24  # that per-class counts are kept for when `classes` is no
 _MOST_CONFUSED = 2**12  # the same for a square of counts
 
 
+@boundary
 def accuracy(outputs: Any, targets: Any, *, threshold: float = 0.0) -> float:
     """The share of predictions that are right, in [0, 1]."""
     return _whole(Accuracy(threshold=threshold), outputs, targets)
 
 
+@boundary
 def confusion_matrix(outputs: Any, targets: Any, *, classes: int | None = None, threshold: float = 0.0) -> np.ndarray:
     """How often class i (row) was taken for class j (column): int64 of shape (classes, classes).
 
@@ -47,6 +50,7 @@ def confusion_matrix(outputs: Any, targets: Any, *, classes: int | None = None, 
     return _whole(ConfusionMatrix(classes=classes, threshold=threshold), outputs, targets)
 
 
+@boundary
 def precision(
     outputs: Any, targets: Any, *, average: Average = "macro", classes: int | None = None, threshold: float = 0.0
 ) -> Any:
@@ -54,6 +58,7 @@ def precision(
     return _whole(Precision(average=average, classes=classes, threshold=threshold), outputs, targets)
 
 
+@boundary
 def recall(
     outputs: Any, targets: Any, *, average: Average = "macro", classes: int | None = None, threshold: float = 0.0
 ) -> Any:
@@ -61,6 +66,7 @@ def recall(
     return _whole(Recall(average=average, classes=classes, threshold=threshold), outputs, targets)
 
 
+@boundary
 def f1(
     outputs: Any, targets: Any, *, average: Average = "macro", classes: int | None = None, threshold: float = 0.0
 ) -> Any:
@@ -68,11 +74,13 @@ def f1(
     return _whole(F1(average=average, classes=classes, threshold=threshold), outputs, targets)
 
 
+@boundary
 def macro_f1(outputs: Any, targets: Any) -> float:
     """The mean of the F1 of the classes that occur, each counting the same."""
     return f1(outputs, targets, average="macro")
 
 
+@boundary
 def micro_f1(outputs: Any, targets: Any) -> float:
     """F1 of all decisions thrown together; with one class per example it equals the accuracy."""
     return f1(outputs, targets, average="micro")
@@ -251,6 +259,7 @@ class BatchMean(Metric):
         self._sum, self._seen = 0.0, 0
 
 
+@boundary
 def as_metric(metric: Any) -> Metric:
     """An accumulator for what a user gives as a metric.
 

@@ -55,6 +55,7 @@ class Trainer:
     last `fit`, as far as it came.
     """
 
+    @boundary
     def __init__(
         self,
         model: Any,

@@ -40,7 +40,7 @@ def test_every_way_of_writing_it() -> None:
     np.testing.assert_array_equal(named(X), X * 3)
     np.testing.assert_array_equal(with_spec(X), X * 4)
     assert plain.__name__ == plain.name == "plain" and plain.__doc__ == "Twice x."
-    assert named.name == "thrice" and "thrice" in repr(named) and "1 traces, 1 programs, on cpu" in repr(named)
+    assert named.name == "thrice" and "thrice" in repr(named) and "1 trace, 1 program, on cpu" in repr(named)
 
 
 def test_a_module_is_compiled_like_a_function() -> None:
