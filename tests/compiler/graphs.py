@@ -72,8 +72,12 @@ def plain_program(
     return assemble(Prepared(graph, tuple(fuse(graph, target)), target), binding or {}, **options)
 
 
-def growth(work: Callable[[Any], Any], make: Callable[[int], Any], count: int, rounds: int = 3) -> float:
-    """By what factor the processor time of `work(make(n))` grows from n to 2n, measured from `count` to 4 `count`."""
+def growth(work: Callable[[Any], Any], make: Callable[[int], Any], count: int, rounds: int = 5) -> float:
+    """By what factor the processor time of `work(make(n))` grows from n to 2n, measured from `count` to 4 `count`.
+
+    The least of several pairs, each measured in turn: what else runs on the machine slows one of a pair
+    down, but halves nothing, so that work of quadratic time never comes out linear.
+    """
 
     def seconds(given: Any) -> float:
         started = time.process_time()
@@ -84,7 +88,7 @@ def growth(work: Callable[[Any], Any], make: Callable[[int], Any], count: int, r
     work(small)
     gc.disable()
     try:
-        least = [min(seconds(given) for _ in range(rounds)) for given in (small, large)]
+        pairs = [(seconds(small), seconds(large)) for _ in range(rounds)]
     finally:
         gc.enable()
-    return math.sqrt(least[1] / least[0])
+    return math.sqrt(min(long / short for short, long in pairs))

@@ -410,18 +410,16 @@ def chain(length: int) -> Graph:
 
 def seconds(graph: Graph) -> float:
     graph.nodes  # noqa: B018 - cached, and not what is measured
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        to_dot(graph)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    start = time.process_time()
+    to_dot(graph)
+    return time.process_time() - start
 
 
 def test_ten_thousand_nodes_in_linear_time():
     small, large = chain(2_500), chain(10_000)
     assert len(Picture(large).boxes) == 10_002
-    assert seconds(large) < 8 * seconds(small)
+    # Measured in turn, for other work on the machine disturbs both alike; quadratic time would give 16.
+    assert min(seconds(large) / seconds(small) for _ in range(4)) < 8
     assert to_dot(large, depth=1).count("->") == 1_001
 
 
