@@ -12,6 +12,7 @@ import numpy as np
 from staticnet.compiler.errors import StaticnetError
 from staticnet.compiler.program import Instruction, Program, Storage
 from staticnet.runtime.backend import Backend
+from staticnet.runtime.interrupts import undisturbed
 from staticnet.runtime.locks import StateLock
 from staticnet.runtime.profile import Profile, StepTime
 from staticnet.runtime.state import State
@@ -119,12 +120,18 @@ class Executor:
 
     def __call__(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on checked feeds: arrays of the program's feed types, in order."""
-        with self._lock.writing() if self.program.writes_state else self._lock.reading():
-            bound = self._borrow()
-            try:
-                return bound.run(feeds)
-            finally:
-                self._give_back(bound)
+        if not self.program.writes_state:
+            with self._lock.reading():
+                return self._run(feeds)
+        with self._lock.writing(), undisturbed():
+            return self._run(feeds)
+
+    def _run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        bound = self._borrow()
+        try:
+            return bound.run(feeds)
+        finally:
+            self._give_back(bound)
 
     def profile(self, feeds: Sequence[np.ndarray], repeats: int = 5) -> Profile:
         """Median seconds of each instruction over `repeats` runs; states end as after that many calls."""

@@ -1,0 +1,55 @@
+"""Ctrl-C in the middle of a training step: the step is finished, then the interruption is heard."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import staticnet as sn
+from staticnet import nn, optim
+from staticnet.runtime.array_backend import ArrayBackend
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent another way there")
+
+
+def make_step():
+    sn.manual_seed(3)
+    model = nn.Linear(4, 3)
+    step = sn.compile_train_step(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    return model, step, (np.ones((5, 4), "f4"), np.array([0, 1, 2, 0, 1]))
+
+
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_the_step_is_finished_first(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    wanted, step, batch = make_step()
+    step(*batch)
+    model, step, batch = make_step()
+    plain = ArrayBackend.call
+
+    def interrupted(self, instruction, inputs, outputs, scratch):
+        call = plain(self, instruction, inputs, outputs, scratch)
+        times.append(instruction.time)
+
+        def with_signal():
+            if instruction.time == times[place]:
+                os.kill(os.getpid(), signal.SIGINT)
+            call()
+
+        return with_signal
+
+    times: list[int] = []
+    monkeypatch.setattr(ArrayBackend, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(*batch)
+    assert all(np.array_equal(value, model.state_dict()[name]) for name, value in wanted.state_dict().items())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_in_the_step_restores_the_handler() -> None:
+    _, step, (images, labels) = make_step()
+    with pytest.raises(ValueError, match="label 9"):
+        step(images, labels * 0 + 9)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
