@@ -7,22 +7,15 @@ import numpy as np
 from staticnet.compiler.dtypes import DType
 from staticnet.compiler.ir import Graph, Node
 from staticnet.compiler.rewrite.engine import RuleSet, rewrite
-from staticnet.compiler.rewrite.exact import read_through_broadcasts
+from staticnet.compiler.rewrite.exact import compose, is_integer, read_through_broadcasts
 
 #: all bit-equal, and none that changes what the user wrote into something else as long
 TIDY = RuleSet("tidy")
 rule, helper = TIDY.rule, TIDY.helper
 
 
-@helper
-def compose(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    """The permutation that is `first`, then `second`."""
-    return tuple(first[axis] for axis in second)
-
-
-@helper
-def is_integer(x: Node) -> bool:
-    return x.dtype.is_integer
+helper(compose)
+helper(is_integer)
 
 
 @helper
