@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from staticnet.runtime.devices import get_backend
 from staticnet.runtime.state import place
 
-if TYPE_CHECKING:
-    from staticnet.nn import Module
 
-
-def move(module: Module, device: str) -> None:
+def move(module: Any, device: str) -> None:
     """Put all parameters and buffers of a module on a device, and run its compiled calls there.
 
     Raises DeviceError, before anything moves, for a device that is not there.
