@@ -5,7 +5,6 @@ They change rounding for the better, and give finite results where the naive for
 
 from __future__ import annotations
 
-from staticnet.compiler import dims
 from staticnet.compiler.ir import Node
 from staticnet.compiler.rewrite.engine import RuleSet
 
@@ -28,11 +27,6 @@ def _is_maximum(x: Node) -> bool:
     while x.op.name in {"stop_gradient", "broadcast", "where", "reshape"}:
         x = x.inputs[-1] if x.op.name == "where" else x.inputs[0]
     return x.op.name == "max"
-
-
-@helper
-def has_shape_of(y: Node, x: Node) -> bool:
-    return dims.same_shape(y.shape, x.shape)
 
 
 rule("log(softmax(x, axis=a)) = log_softmax(x, axis=a)", a=1)
