@@ -1,0 +1,1 @@
+"""The loop form printed as LLVM IR."""

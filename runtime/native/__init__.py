@@ -1,0 +1,1 @@
+"""The native CPU path: kernels compiled by LLVM, run by a native driver over one arena."""
