@@ -61,12 +61,13 @@ def _joint_space(a: Shape | None, b: Shape | None) -> Shape | None:
     """The wider of two iteration spaces when the other broadcasts to it."""
     if a is None or b is None:
         return None
-    if _broadcasts(b, a):
+    if broadcasts(b, a):
         return a
-    return b if _broadcasts(a, b) else None
+    return b if broadcasts(a, b) else None
 
 
-def _broadcasts(narrow: Shape, wide: Shape) -> bool:
+def broadcasts(narrow: Shape, wide: Shape) -> bool:
+    """Whether a shape surely broadcasts to another as it is."""
     if len(narrow) > len(wide):
         return False
     pairs = zip(reversed(narrow), reversed(wide), strict=False)

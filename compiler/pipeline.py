@@ -1,6 +1,6 @@
 """From graph to Program, all stages on one screen.
 
-    graph -> passes -> lower -> passes -> fuse -> schedule -> plan -> Program
+    graph -> passes -> lower -> passes -> fuse -> schedule -> layout -> plan -> Program
 
 Everything up to fusion keeps sizes symbolic and is done once; scheduling and planning are done for
 each binding of sizes.
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from staticnet.compiler import flags
 from staticnet.compiler.collector import collector_paused
@@ -20,6 +20,8 @@ from staticnet.compiler.errors import ArgumentError, StaticnetError
 from staticnet.compiler.fusion import Group, fuse
 from staticnet.compiler.ir import Graph, Node, Op, Type, bind_shape
 from staticnet.compiler.ir.node import Origins
+from staticnet.compiler.layout import assign_orders
+from staticnet.compiler.loop_fusion import cluster, with_fused_nodes
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.memory.check import check_plan
 from staticnet.compiler.memory.plan import plan
@@ -37,6 +39,8 @@ class Prepared:
     graph: Graph
     groups: tuple[Group, ...]
     target: Target
+    #: the graph as it is scheduled: `graph`, or for targets that fuse loops with one node a group
+    steps: Graph
     #: nodes as they were traced that have something to say about sizes, with their places
     demands: tuple[tuple[Node, Origins], ...] = ()
 
@@ -65,8 +69,19 @@ def prepare(graph: Graph, target: Target) -> Prepared:
     graph = run_passes(graph, PASSES, watch)
     graph = watch.stage("lower", lambda g: lower(g, target), graph)
     graph = run_passes(graph, LOWERED_PASSES, watch)
-    groups = fuse(graph, target) if "fuse" not in flags.skipped_passes() else fuse(graph, _without_fusion(target))
-    return Prepared(graph, tuple(groups), target, demands)
+    return grouped(graph, target, demands, watch)
+
+
+def grouped(
+    graph: Graph, target: Target, demands: tuple[tuple[Node, Origins], ...] = (), watch: _Watch | None = None
+) -> Prepared:
+    """A lowered graph in groups that each become a step."""
+    limited = target if "fuse" not in flags.skipped_passes() else replace(target, fusion_limit=1)
+    if not target.fuses_loops:
+        return Prepared(graph, tuple(fuse(graph, limited)), target, graph, demands)
+    groups = cluster(graph, limited)
+    steps = (watch or _Watch(graph.name)).stage("fuse", lambda g: with_fused_nodes(g, groups), graph)
+    return Prepared(graph, tuple(groups), target, steps, demands)
 
 
 @collector_paused()
@@ -74,10 +89,14 @@ def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = Tr
     """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own."""
     prepared.check_sizes(binding)
     skipped = flags.skipped_passes()
+    target, graph = prepared.target, prepared.steps
     groups: Sequence[Group] = prepared.groups
+    if target.fuses_loops:
+        groups = [(node,) for node in graph.nodes if node.op.name != "input"]
     if "schedule" not in skipped:
-        groups = schedule(prepared.graph, groups, binding)
-    program = plan(prepared.graph, groups, binding, prepared.target, reuse=reuse and "plan" not in skipped)
+        groups = schedule(graph, groups, binding)
+    orders = assign_orders(graph, target) if reuse and "layout" not in skipped else {}
+    program = plan(graph, groups, binding, target, orders, reuse=reuse and "plan" not in skipped)
     if flags.verify():
         check_plan(program)
     _show(program)
@@ -120,16 +139,10 @@ class _Watch:
 
 def _check_skipped() -> None:
     """Raise ArgumentError for names in STATICNET_SKIP that nothing has: a slip would leave out nothing."""
-    known = [*dict.fromkeys(each.__name__ for each in (*PASSES, *LOWERED_PASSES)), "fuse", "schedule", "plan"]
+    known = [*dict.fromkeys(each.__name__ for each in (*PASSES, *LOWERED_PASSES)), "fuse", "schedule", "layout", "plan"]
     unknown = sorted(flags.skipped_passes() - set(known))
     if unknown:
         raise ArgumentError(f"STATICNET_SKIP names {', '.join(unknown)}; what can be left out is {', '.join(known)}")
-
-
-def _without_fusion(target: Target) -> Target:
-    from dataclasses import replace
-
-    return replace(target, fusion_limit=1)
 
 
 def _show(program: Program) -> None:

@@ -67,7 +67,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        names = [instruction.op.name for instruction in self.instructions]
+        names = [instruction.op.title for instruction in self.instructions]
         return names[0] if len(names) == 1 else f"fused[{' '.join(names)}]"
 
 
@@ -179,7 +179,7 @@ def _instruction_text(program: Program, instruction: Instruction) -> str:
     notes = f" in place of {operands[instruction.in_place]}" if instruction.in_place is not None else ""
     notes += f" scratch {instruction.scratch}" if instruction.scratch else ""
     notes += f"  # {instruction.origin.short}" if instruction.origin else ""
-    return f"{results} = {instruction.op.name}({', '.join([*operands, *attributes])}){notes}"
+    return f"{results} = {instruction.op.title}({', '.join([*operands, *attributes])}){notes}"
 
 
 def _place_text(program: Program, index: int) -> str:

@@ -13,13 +13,12 @@ import numpy as np
 
 from staticnet.compiler.errors import VerificationError
 from staticnet.compiler.evaluate import evaluate
-from staticnet.compiler.fusion import fuse
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.memory.check import check_plan
 from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
 from staticnet.compiler.passes.verify import verify
-from staticnet.compiler.pipeline import Prepared, assemble
+from staticnet.compiler.pipeline import Prepared, assemble, grouped
 from staticnet.compiler.target import Target
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.devices import get_backend
@@ -157,7 +156,7 @@ def _prepare(graph: Graph, passes: Sequence[Pass], target: Target) -> Prepared:
     for each in LOWERED_PASSES:
         if each in passes:
             graph = verify(each(graph))
-    return Prepared(graph, tuple(fuse(graph, target)), target)
+    return grouped(graph, target)
 
 
 def _compare(

@@ -36,12 +36,25 @@ class Layout:
     offset: int = 0
 
     @staticmethod
-    def dense(shape: tuple[int, ...]) -> Layout:
-        strides, step = [], 1
-        for size in reversed(shape):
-            strides.append(step)
-            step *= max(size, 1)
-        return Layout(tuple(shape), tuple(reversed(strides)))
+    def dense(shape: tuple[int, ...], order: tuple[int, ...] | None = None) -> Layout:
+        """Without gaps; `order` names the axes from the slowest to the fastest, by default as they come."""
+        strides, step = [0] * len(shape), 1
+        for axis in reversed(order or range(len(shape))):
+            strides[axis] = step
+            step *= max(shape[axis], 1)
+        return Layout(tuple(shape), tuple(strides))
+
+    @property
+    def is_packed(self) -> bool:
+        """Without gaps or overlaps from its start on, the axes in any order."""
+        if 0 in self.shape:
+            return True
+        step = 1
+        for stride, size in sorted((s, n) for n, s in zip(self.shape, self.strides, strict=True) if n > 1):
+            if stride != step:
+                return False
+            step *= size
+        return self.offset == 0
 
     @property
     def is_dense(self) -> bool:
@@ -126,6 +139,11 @@ class Op:
     # -- identity -----------------------------------------------------------------------------
 
     @property
+    def title(self) -> str:
+        """What steps and pictures call it: the name, unless the card has more to say."""
+        return self.name
+
+    @property
     def attributes(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
@@ -198,6 +216,8 @@ def format_attribute(value: Any) -> str:
         return f"<{value.dtype} {value.shape} {array_digest(value).hex()[:12]}>"
     if isinstance(value, Dim):
         return str(value)
+    if callable(getattr(value, "digest", None)):
+        return f"<{value.digest()[:12]}>"
     return str(value) if isinstance(value, (DType, Type)) else repr(value)
 
 

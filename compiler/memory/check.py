@@ -10,7 +10,6 @@ import bisect
 import heapq
 
 from staticnet.compiler.errors import CompilerError
-from staticnet.compiler.ir import Layout
 from staticnet.compiler.program import Buffer, Instruction, Program, Storage
 
 END = 1 << 60
@@ -102,7 +101,7 @@ def _check_write(program: Program, instruction: Instruction, output: int, born: 
     storage = program.storages[buffer.storage]
     if storage.place in {"feed", "constant"}:
         raise CompilerError(f"{instruction.op} writes to a {storage.place}, {_name(program, output)}")
-    if buffer.layout != Layout.dense(buffer.layout.shape):
+    if not buffer.layout.is_packed:
         raise CompilerError(f"{instruction.op} writes to a view, {_name(program, output)}: {buffer.layout}")
     for position, operand in enumerate(instruction.inputs):
         if _overlap(program, program.buffers[operand], buffer):
@@ -113,7 +112,7 @@ def _check_write(program: Program, instruction: Instruction, output: int, born: 
 
 def _check_in_place(program: Program, instruction: Instruction, position: int, out: Buffer, dies: list[int]) -> None:
     operand = program.buffers[instruction.inputs[position]]
-    same = operand.type == out.type and operand.layout.is_dense and operand.layout.offset == out.layout.offset
+    same = operand.type == out.type and operand.layout == out.layout
     if not same:
         raise CompilerError(f"{instruction.op} overwrites {_name(program, operand.index)} of another type or layout")
     if position not in instruction.op.in_place:

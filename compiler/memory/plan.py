@@ -18,8 +18,15 @@ from staticnet.compiler.ops.leaf import Constant, Identity, Item, Pack, SizeOf
 from staticnet.compiler.program import Buffer, Copy, Instruction, Program, Slot, Step, Storage
 from staticnet.compiler.target import Target
 
+#: for each node the order of the axes of each of its values; None is row-major
+Orders = Mapping[Node, tuple[tuple[int, ...] | None, ...]]
 #: a last time beyond every instruction
 FOREVER = 1 << 60
+
+
+def _maker(value: Node) -> tuple[Node, int]:
+    """The node that computes a value, and which of its results it is."""
+    return (value.inputs[0], value.op.index) if isinstance(value.op, Item) else (value, 0)
 
 
 @dataclass
@@ -50,13 +57,20 @@ class _Plan:
 
 
 def plan(
-    graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, *, reuse: bool = True
+    graph: Graph,
+    groups: Sequence[Group],
+    binding: Mapping[str, int],
+    target: Target,
+    orders: Orders | None = None,
+    *,
+    reuse: bool = True,
 ) -> Program:
     """The Program that runs `groups` in their order.
 
-    With `reuse=False` every value gets bytes of its own: no views, nothing in place, no sharing.
+    `orders` are the axes from slowest to fastest of values that are not to be stored row-major. With
+    `reuse=False` every value gets bytes of its own: no views, nothing in place, no sharing.
     """
-    return _Planner(graph, groups, binding, target, reuse).run()
+    return _Planner(graph, groups, binding, target, orders or {}, reuse).run()
 
 
 def nbytes(type: Type) -> int:
@@ -66,16 +80,26 @@ def nbytes(type: Type) -> int:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, reuse: bool):
+    def __init__(
+        self,
+        graph: Graph,
+        groups: Sequence[Group],
+        binding: Mapping[str, int],
+        target: Target,
+        orders: Orders,
+        reuse: bool,
+    ):
         self.graph, self.groups, self.binding, self.target, self.reuse = graph, groups, binding, target, reuse
+        self.orders = orders
         self.plan = _Plan()
         self.time = 0
         self.uses = self._count_uses()
         self.last_failure = self._last_failure()
-        self.states_of: dict[Node, list[int]] = {}
+        #: (node, which of its values) -> states that take that value
+        self.states_of: dict[tuple[Node, int], list[int]] = {}
         slots = {node: slot for slot, node in enumerate(self._inputs("state"))}
         for state, value in graph.updates.items():
-            self.states_of.setdefault(value, []).append(slots[state])
+            self.states_of.setdefault(_maker(value), []).append(slots[state])
 
     def _inputs(self, kind: str) -> list[Node]:
         return [node for node in self.graph.inputs if node.op.kind == kind]  # type: ignore[attr-defined]
@@ -156,14 +180,21 @@ class _Planner:
             self._read(source)
         types = [self._bound(type) for type in leaves(node.type)]
         plan.naive += sum(self._aligned(nbytes(type)) for type in types)
-        out_storage, in_place = self._home(node, op, operands, types, time)
         outputs: list[int] = []
-        for type, symbolic in zip(types, leaves(node.type), strict=True):
-            storage = out_storage if out_storage is not None else self._space("arena", nbytes(type), time)
+        taken: set[int] = set()
+        in_place: int | None = None
+        for number, (type, symbolic) in enumerate(zip(types, leaves(node.type), strict=True)):
+            layout = self._layout(node, number, type)
+            storage, operand = self._home((node, number), op, operands, type, layout, time, taken)
+            if operand is not None:
+                in_place = operand if in_place is None else in_place
+            if storage is None:
+                storage = self._space("arena", nbytes(type), time)
+            taken.add(storage)
             space = plan.spaces[storage]
             space.pending += self.uses[node]
             space.last = max(space.last, time)
-            outputs.append(self._buffer(storage, type, Layout.dense(type.shape), symbolic))  # type: ignore[arg-type]
+            outputs.append(self._buffer(storage, type, layout, symbolic))
         plan.places[node] = tuple(outputs)
         for operand in operands:
             space = plan.spaces[plan.buffers[operand].storage]
@@ -174,18 +205,29 @@ class _Planner:
             time, op, operands, tuple(outputs), in_place, self._aligned(scratch), places[0] if places else None
         )
 
+    def _layout(self, node: Node, number: int, type: Type) -> Layout:
+        order = self.orders[node][number] if node in self.orders else None
+        return Layout.dense(type.shape, order)  # type: ignore[arg-type]
+
     def _home(
-        self, node: Node, op: Op, operands: tuple[int, ...], types: Sequence[Type], time: int
+        self,
+        result: tuple[Node, int],
+        op: Op,
+        operands: tuple[int, ...],
+        type: Type,
+        layout: Layout,
+        time: int,
+        taken: set[int],
     ) -> tuple[int | None, int | None]:
-        """The storage that the result may take over, and the operand that gave it up."""
-        if not self.reuse or len(types) != 1:
+        """The storage that a result may take over, and the operand that gave it up; `taken` are others' homes."""
+        if not self.reuse:
             return None, None
-        for slot in self.states_of.get(node, ()):
+        for slot in self.states_of.get(result, ()):
             storage = self._state_storage(slot)
             if slot in self.plan.written or time <= self.last_failure or self.plan.spaces[storage].pending:
                 continue
             reading = [i for i, operand in enumerate(operands) if self.plan.buffers[operand].storage == storage]
-            if all(i in op.in_place and self._is_whole(operands[i], types[0]) for i in reading):
+            if all(i in op.in_place and self._is_whole(operands[i], type, layout) for i in reading):
                 self.plan.written[slot] = storage
                 return storage, reading[0] if reading else None
         for i in op.in_place:
@@ -193,21 +235,20 @@ class _Planner:
                 continue
             storage = self.plan.buffers[operands[i]].storage
             space = self.plan.spaces[storage]
-            if space.place != "arena" or space.pending or not self._is_whole(operands[i], types[0]):
+            is_free = space.place == "arena" and not space.pending and storage not in taken
+            if not is_free or not self._is_whole(operands[i], type, layout):
                 continue
             sharing = [j for j, o in enumerate(operands) if self.plan.buffers[o].storage == storage]
-            if all(j in op.in_place and self._is_whole(operands[j], types[0]) for j in sharing):
+            if all(j in op.in_place and self._is_whole(operands[j], type, layout) for j in sharing):
                 self.plan.in_place += 1
                 return storage, i
         return None, None
 
-    def _is_whole(self, operand: int, type: Type) -> bool:
-        """Whether a buffer is all of its storage, row-major, in this type: then element i lies where it would."""
+    def _is_whole(self, operand: int, type: Type, layout: Layout) -> bool:
+        """Whether a buffer is all of its storage in this type and layout: then element i lies where it would."""
         buffer = self.plan.buffers[operand]
         space = self.plan.spaces[buffer.storage]
-        return (
-            buffer.type == type and buffer.layout.is_dense and not buffer.layout.offset and space.nbytes == type.bytes
-        )
+        return buffer.type == type and buffer.layout == layout and not layout.offset and space.nbytes == type.bytes
 
     def _read(self, source: Node) -> None:
         for index in self.plan.places[source]:

@@ -25,6 +25,7 @@ NOT_DIFFERENTIABLE: dict[str, str] = {
     "logical_or": _BOOLEAN,
     "logical_xor": _BOOLEAN,
     "logical_not": _BOOLEAN,
+    "fused": "it is made of nodes that were differentiated before",
     "all": _BOOLEAN,
     "any": _BOOLEAN,
     "argmax": _INTEGER,

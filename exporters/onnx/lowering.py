@@ -93,6 +93,7 @@ SINCE: dict[str, int] = {"scatter_nd_add": 16, "scatter_elements_add": 16}
 _RANDOM = "ONNX has no Philox generator, so a file could not draw the same numbers; export the model in eval mode"
 #: op -> why no file can hold it
 NOT_EXPORTABLE: dict[str, str] = {
+    "fused": "it is made for one machine; export the graph as it was traced",
     "random_bits": _RANDOM,
     "random_uniform": _RANDOM,
     "random_normal": _RANDOM,

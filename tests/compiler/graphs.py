@@ -11,12 +11,11 @@ from typing import Any
 
 import staticnet.compiler.ops  # noqa: F401 - fills the registry
 from staticnet.compiler import dims
-from staticnet.compiler.fusion import fuse
 from staticnet.compiler.ir import Builder, Graph, Node, Type, building
 from staticnet.compiler.ir.text import graph_text
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.ops.leaf import make_input
-from staticnet.compiler.pipeline import Prepared, assemble
+from staticnet.compiler.pipeline import assemble, grouped
 from staticnet.compiler.program import Program
 from staticnet.compiler.target import REFERENCE, Target
 
@@ -69,7 +68,7 @@ def plain_program(
 ) -> Program:
     """The program of a graph on which no pass has run."""
     graph = lower(graph, target)
-    return assemble(Prepared(graph, tuple(fuse(graph, target)), target), binding or {}, **options)
+    return assemble(grouped(graph, target), binding or {}, **options)
 
 
 def growth(work: Callable[[Any], Any], make: Callable[[int], Any], count: int, rounds: int = 5) -> float:

@@ -152,8 +152,8 @@ def fetch_what_is_reused(program: Program) -> Program:
     return replace(program, outputs=slots)
 
 
-def transposed_result(program: Program) -> Program:
-    layout = Layout((16, 16), (1, 16), 0)
+def flipped_result(program: Program) -> Program:
+    layout = Layout((16, 16), (16, -1), 15)
     return with_buffer(program, result(program, "exp").index, layout=layout)
 
 
@@ -202,7 +202,7 @@ MUTATIONS: dict[str, tuple[Callable[[], Program], Mutation, str, bool]] = {
         "writes to a constant",
         False,
     ),
-    "a view is written": (chain, transposed_result, "writes to a view", False),
+    "a view is written": (chain, flipped_result, "writes to a view", False),
     "a view reaches outside its base": (viewed, shifted_view, "reaches outside its storage of 1024 bytes", False),
     "a view reaches below its base": (viewed, backwards_view, "reaches outside its storage", False),
     "a layout of another shape": (

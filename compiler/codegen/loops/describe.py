@@ -15,7 +15,7 @@ index, one part an axis. What an anchor does alone is the special case of a fini
     def product(op, inputs, result, finish, machine): ...
 
 `result` is a view of the result as if it were stored: its shape, and in which order of the axes it had
-best be made.
+best be made. A describer of a base class serves all cards below it that have none of their own.
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ def anchors(*cards: type[Op]) -> Callable[[Anchor], Anchor]:
 
 def describe(op: Op, inputs: Sequence[View], outputs: Sequence[View], machine: Machine) -> Routine | None:
     """The routine of a bound card on these views, or None."""
-    describer = DESCRIBERS.get(type(op))
+    describer = next((DESCRIBERS[card] for card in type(op).__mro__ if card in DESCRIBERS), None)
     return describer(op, inputs, outputs, machine) if describer else None

@@ -6,6 +6,7 @@ Vector and lanes loops are evaluated for all their values at once, everything el
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,7 @@ class _Run:
             raise IndexError(f"{array.name}[{np.min(place)} to {np.max(place)}] is outside its {array.size} elements")
 
     def guard(self, bounds: Sequence[Bound]) -> Any:
-        return np.logical_and.reduce([np.asarray(self.holds(bound)) for bound in bounds])
+        return reduce(np.logical_and, [np.asarray(self.holds(bound)) for bound in bounds])
 
     def holds(self, bound: Bound) -> Any:
         index = self.index(bound.index)

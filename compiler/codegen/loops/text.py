@@ -50,7 +50,8 @@ def _lines(body: Sequence[Statement], indent: str) -> Iterator[str]:
 def _line(statement: Statement) -> str:
     if isinstance(statement, Store):
         guard = f" if {_bounds(statement.guard)}" if statement.guard else ""
-        return f"{_place(statement.array.name, statement.index, statement.offset)} = {value_text(statement.value)}{guard}"
+        place = _place(statement.array.name, statement.index, statement.offset)
+        return f"{place} = {value_text(statement.value)}{guard}"
     if isinstance(statement, Set):
         index = f"[{', '.join(map(str, statement.index))}]" if statement.index else ""
         return f"{statement.register.name}{index} := {value_text(statement.value)}"

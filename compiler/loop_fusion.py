@@ -1,0 +1,283 @@
+"""Fusion for targets that run a group of nodes as one loop nest: clusters with several results.
+
+A cluster works on one iteration space. Pointwise nodes join the cluster of their only users, results that
+are needed elsewhere included; so do reductions of one set of axes, and what reads them again where that is
+done line by line (softmax, layer norm); and one anchor, an op such as a convolution whose results are passed
+on element by element. Then reductions join what makes their operand, and each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from staticnet.compiler import dims
+from staticnet.compiler.fusion import Group, broadcasts
+from staticnet.compiler.ir import Builder, Graph, Node, Shape, Type, building
+from staticnet.compiler.ops.base import Pointwise
+from staticnet.compiler.ops.fused import Fused
+from staticnet.compiler.ops.leaf import Constant, Item, item, make_input
+from staticnet.compiler.ops.reduce import Reduction
+from staticnet.compiler.ops.shape import Broadcast
+from staticnet.compiler.target import Target
+
+#: pointwise ops that cost no more than a load: computed anew for every element that needs them
+_CHEAP = frozenset(
+    ("add", "subtract", "multiply", "negative", "absolute", "square", "maximum", "minimum", "relu", "clip", "broadcast")
+    + ("masked", "where", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf")
+    + ("logical_and", "logical_or", "logical_xor", "logical_not")
+)
+
+
+def cluster(graph: Graph, target: Target) -> list[Group]:
+    """Every computed node in exactly one group, groups and members each after what they read."""
+    clusters = _Clusters(graph, target)
+    clusters.grow()
+    clusters.merge()
+    return clusters.ordered()
+
+
+class _Cluster:
+    """Nodes that will run as one step, last first, and the shape over which they iterate."""
+
+    def __init__(self, node: Node):
+        self.nodes = [node]
+        self.space: Shape | None = None
+        self.axes: tuple[int, ...] | None = None
+        self.anchor: Node | None = None
+        self.is_row = False
+        if not isinstance(node.type, Type):
+            return
+        if isinstance(node.op, (Pointwise, Broadcast)):
+            self.space = node.type.shape
+        elif isinstance(node.op, Reduction):
+            self.space, self.axes = node.inputs[0].aval.shape, node.op.axes
+
+    def is_wide(self, node: Node) -> bool:
+        return self.space is not None and dims.same_shape(node.aval.shape, self.space)
+
+
+class _Clusters:
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
+        self.roots = set(graph.roots)
+        self.index = {node: number for number, node in enumerate(graph.nodes)}
+        self.home: dict[Node, _Cluster] = {}
+        self.all: dict[_Cluster, None] = {}
+
+    # -- upwards from the last users ------------------------------------------------------------
+
+    def grow(self) -> None:
+        for node in reversed(self.graph.nodes):
+            if node.op.name == "input":
+                continue
+            home = self._only_home(node)
+            if home is None or len(home.nodes) >= self.target.fusion_limit or not self._joins(node, home):
+                home = _Cluster(node)
+                self.all[home] = None
+            else:
+                home.nodes.append(node)
+            self.home[node] = home
+
+    def _only_home(self, node: Node) -> _Cluster | None:
+        homes = {self.home[user] for user in self.graph.users[node]}
+        home = homes.pop() if len(homes) == 1 else None
+        return home if home is not None and home.space is not None and isinstance(node.type, Type) else None
+
+    def _joins(self, node: Node, home: _Cluster) -> bool:
+        """Whether a node whose users are all in `home` can be computed there; makes room for it if so."""
+        if home.anchor is not None and home.anchor in self.graph.users[node]:
+            return False
+        if isinstance(node.op, (Pointwise, Broadcast)):
+            return self._pointwise_joins(node, home)
+        if isinstance(node.op, Reduction):
+            return self._reduction_joins(node, home)
+        if node.op.name not in self.target.anchors or node in self.roots:
+            return False
+        if home.anchor is not None or home.axes is not None or not home.is_wide(node):
+            return False
+        home.anchor = node
+        return True
+
+    def _pointwise_joins(self, node: Node, home: _Cluster) -> bool:
+        shape = node.aval.shape
+        assert home.space is not None
+        if home.is_wide(node):
+            return True
+        if node in self.roots or not broadcasts(shape, home.space):
+            return False
+        return _is_prefix(shape, home.space) or node.op.name in _CHEAP or _is_one(shape)
+
+    def _reduction_joins(self, node: Node, home: _Cluster) -> bool:
+        assert isinstance(node.op, Reduction) and home.space is not None
+        operand = node.inputs[0].aval.shape
+        if home.anchor is not None or not node.op.keepdims:
+            return False
+        if home.axes is None and all(dims.same_shape(n.aval.shape, node.aval.shape) for n in home.nodes):
+            home.space, home.axes = operand, node.op.axes
+            return True
+        if not dims.same_shape(operand, home.space) or home.axes not in (None, node.op.axes):
+            return False
+        if self._is_read_widely(node, home):
+            trailing = tuple(range(len(operand) - len(node.op.axes), len(operand)))
+            if node.op.axes != trailing:
+                return False
+            home.is_row = True
+        home.axes = node.op.axes
+        return True
+
+    def _is_read_widely(self, node: Node, home: _Cluster) -> bool:
+        """Whether a value over the whole space is computed from a reduced one."""
+        stack, seen = [node], {node}
+        while stack:
+            for user in self.graph.users[stack.pop()]:
+                if user in seen or self.home.get(user) is not home:
+                    continue
+                if home.is_wide(user) or isinstance(user.op, Reduction):
+                    return True
+                seen.add(user)
+                stack.append(user)
+        return False
+
+    # -- reductions join what makes their operands ------------------------------------------------
+
+    def merge(self) -> None:
+        for later in sorted(self.all, key=lambda c: self.index[c.nodes[-1]]):
+            if later.axes is None or later.is_row or later.anchor is not None:
+                continue
+            for earlier in self._neighbours(later):
+                if self._may_merge(earlier, later):
+                    earlier.nodes = sorted([*earlier.nodes, *later.nodes], key=self.index.__getitem__, reverse=True)
+                    earlier.axes = later.axes
+                    for node in later.nodes:
+                        self.home[node] = earlier
+                    del self.all[later]
+                    break
+
+    def _neighbours(self, later: _Cluster) -> list[_Cluster]:
+        """Clusters that make, or also reduce, a value over the whole space that `later` reads."""
+        found: dict[_Cluster, None] = {}
+        for source in self._outside(later.nodes):
+            if isinstance(source.type, Type) and later.is_wide(source):
+                if source in self.home:
+                    found[self.home[source]] = None
+                found.update(dict.fromkeys(self.home[user] for user in self.graph.users[source]))
+        found.pop(later, None)
+        return sorted(found, key=lambda c: self.index[c.nodes[-1]])
+
+    def _may_merge(self, earlier: _Cluster, later: _Cluster) -> bool:
+        if earlier.space is None or later.space is None or not dims.same_shape(earlier.space, later.space):
+            return False
+        if earlier.anchor is not None or earlier.is_row or earlier.axes not in (None, later.axes):
+            return False
+        if earlier.axes is not None and any(self._is_read_widely(n, earlier) for n in earlier.nodes if _reduces(n)):
+            return False
+        if len(earlier.nodes) + len(later.nodes) > self.target.fusion_limit:
+            return False
+        # What is older than all of `earlier` cannot depend on it, so no path leaves it and comes back.
+        first, members = min(self.index[node] for node in earlier.nodes), set(earlier.nodes)
+        wide_reads = [n for n in self._outside(later.nodes) if n in members and not earlier.is_wide(n)]
+        return not wide_reads and all(
+            source in members or self.index[source] < first for source in self._outside(later.nodes)
+        )
+
+    def _outside(self, nodes: Iterable[Node]) -> list[Node]:
+        inside = set(nodes)
+        return list(dict.fromkeys(s for node in nodes for s in node.inputs if s not in inside))
+
+    def ordered(self) -> list[Group]:
+        """The clusters in an order in which each comes after what it reads."""
+        reads = {
+            c: {self.home[source] for source in self._outside(c.nodes) if source in self.home} for c in self.all
+        }
+        done: dict[_Cluster, None] = {}
+        for start in sorted(self.all, key=lambda c: self.index[c.nodes[0]]):
+            stack = [start]
+            while stack:
+                current = stack[-1]
+                missing = [c for c in reads[current] if c not in done]
+                if current in done:
+                    stack.pop()
+                elif missing:
+                    stack.extend(sorted(missing, key=lambda c: self.index[c.nodes[0]], reverse=True))
+                else:
+                    done[stack.pop()] = None
+        return [tuple(sorted(c.nodes, key=self.index.__getitem__)) for c in done]
+
+
+def _reduces(node: Node) -> bool:
+    return isinstance(node.op, Reduction)
+
+
+def _is_one(shape: Shape) -> bool:
+    return all(dims.same(size, 1) for size in shape)
+
+
+def _is_prefix(shape: Shape, space: Shape) -> bool:
+    """Whether a value has one element for each line of the space: its first sizes, then ones."""
+    if len(shape) != len(space):
+        return False
+    length = next((i for i, (own, full) in enumerate(zip(shape, space, strict=True)) if not dims.same(own, full)), None)
+    return length is not None and length > 0 and _is_one(shape[length:])
+
+
+# -- the graph with one node a group ---------------------------------------------------------------
+
+
+def with_fused_nodes(graph: Graph, groups: Sequence[Group]) -> Graph:
+    """The graph in which each group of several nodes is one Fused node."""
+    builder = Builder()
+    new: dict[Node, Node] = {node: node for node in graph.inputs}
+    users, roots = graph.users, set(graph.roots)
+    with building(builder):
+        for group in groups:
+            places = [place for node in group for place in graph.origins.get(node, ())]
+            builder.origin = tuple(dict.fromkeys(places))
+            if len(group) == 1:
+                (node,) = group
+                new[node] = _again(builder, node, [new[source] for source in node.inputs])
+                continue
+            members = set(group)
+            results = [n for n in group if n in roots or any(user not in members for user in users[n])]
+            body, operands = _closed(group, results)
+            fused = builder.make(Fused(body=body), tuple(new[operand] for operand in operands))
+            for number, node in enumerate(results):
+                new[node] = fused if len(results) == 1 else item(fused, number)
+        for node, name in graph.names.items():
+            builder.names.setdefault(new.get(node, node), name)
+    return Graph(
+        graph.inputs,
+        [new[node] for node in graph.outputs],
+        output_names=graph.output_names,
+        updates={state: new[value] for state, value in graph.updates.items()},
+        names=builder.names,
+        origins={**graph.origins, **builder.origins},
+        name=graph.name,
+    )
+
+
+def _again(builder: Builder, node: Node, inputs: list[Node]) -> Node:
+    if isinstance(node.op, Item):
+        return item(inputs[0], node.op.index)
+    return builder.make(node.op, tuple(inputs), node.type)
+
+
+def _closed(group: Group, results: Sequence[Node]) -> tuple[Graph, list[Node]]:
+    """The body of a group, and what its inputs stand for; numbers known now become part of it."""
+    inside: dict[Node, Node] = {}
+    operands: list[Node] = []
+    with building(Builder()) as builder:
+        for node in group:
+            for source in node.inputs:
+                if source in inside:
+                    continue
+                if isinstance(source.op, Constant) and source.op.value.size == 1:
+                    inside[source] = builder.make(source.op, (), source.type)
+                else:
+                    inside[source] = make_input(f"x{len(operands)}", source.aval)
+                    operands.append(source)
+            inside[node] = builder.make(node.op, tuple(inside[source] for source in node.inputs), node.type)
+    inputs = [inside[operand] for operand in operands]
+    return Graph(inputs, [inside[node] for node in results], name="fused"), operands
+
+
+__all__ = ["cluster", "with_fused_nodes"]
