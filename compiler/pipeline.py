@@ -1,6 +1,6 @@
 """From graph to Program, all stages on one screen.
 
-    graph -> passes -> lower -> passes -> fuse -> schedule -> layout -> plan -> Program
+    graph -> passes -> lower -> passes -> fuse -> schedule -> layout -> plan -> code -> Program
 
 Everything up to fusion keeps sizes symbolic and is done once; scheduling and planning are done for
 each binding of sizes.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from staticnet.compiler import flags
+from staticnet.compiler.codegen.generate import with_code
 from staticnet.compiler.collector import collector_paused
 from staticnet.compiler.errors import ArgumentError, StaticnetError
 from staticnet.compiler.fusion import Group, fuse
@@ -97,6 +98,8 @@ def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = Tr
         groups = schedule(graph, groups, binding)
     orders = assign_orders(graph, target) if reuse and "layout" not in skipped else {}
     program = plan(graph, groups, binding, target, orders, reuse=reuse and "plan" not in skipped)
+    if target.machine is not None:
+        program = with_code(program, target.machine)
     if flags.verify():
         check_plan(program)
     _show(program)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from staticnet.compiler.codegen.loops.form import Array, Routine
 from staticnet.compiler.ir import Layout, Op, Type
 from staticnet.compiler.ir.op import array_digest, format_attribute
 from staticnet.compiler.memory_report import MemoryReport
@@ -89,6 +90,27 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Operand:
+    """What an array of a routine is in the program: a buffer, from its element number `start` on."""
+
+    buffer: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The code of one instruction; no routine where it runs as its card's kernel."""
+
+    routine: Routine | None
+    inputs: tuple[Operand, ...] = ()
+    outputs: tuple[Operand, ...] = ()
+
+    def operand(self, array: Array) -> Operand:
+        """What an input or output array stands for."""
+        return (self.inputs if array.role == "input" else self.outputs)[array.number]
+
+
+@dataclass(frozen=True)
 class Program:
     """What a backend runs. Immutable; its text is the same in every process."""
 
@@ -108,6 +130,8 @@ class Program:
     arena_bytes: int
     scratch_bytes: int
     memory: MemoryReport = field(compare=False)
+    #: the generated code of each instruction, for targets that have it
+    code: tuple[Generated, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from staticnet.compiler import dtypes
+from staticnet.compiler.codegen.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Target:
     `composites` are ops with an expansion that the backend nevertheless computes itself.
     `alignment` is in bytes. `fusion_limit` is the largest number of nodes in one step. With `fuses_loops` a
     group of nodes runs as one loop nest (a Fused node); `anchors` are the ops that can head one.
+    `machine` is the processor that code is generated for, None where steps run as their cards' kernels.
     `channels_last` are ops whose images are best stored with the channels as the fastest axis.
     """
 
@@ -25,6 +27,7 @@ class Target:
     fuses_loops: bool = False
     anchors: frozenset[str] = frozenset()
     channels_last: frozenset[str] = frozenset()
+    machine: Machine | None = None
 
     def keeps(self, op_name: str) -> bool:
         """Whether a composite op is left whole."""

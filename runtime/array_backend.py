@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from staticnet.compiler.ir import Layout
 from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
 from staticnet.runtime.backend import Call
+from staticnet.runtime.bound import Bound
 
 
 class ArrayBackend:
@@ -60,6 +62,9 @@ class ArrayBackend:
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
         out = outputs[0] if len(outputs) == 1 else outputs
         return partial(instruction.op.kernel, self.xp, *inputs, out=out, scratch=scratch)
+
+    def binder(self, program: Program) -> Callable[..., Bound]:
+        return Bound
 
     def fill(self, memory: Any, byte: int) -> None:
         memory[...] = byte

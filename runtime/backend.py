@@ -42,6 +42,9 @@ class Backend(Protocol):
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
         """The instruction as a call without arguments."""
 
+    def binder(self, program: Program) -> Callable[..., Any]:
+        """What makes a Bound of (program, backend, states, constants): the class, or code made ready for it."""
+
     def fill(self, memory: Any, byte: int) -> None:
         """Set every byte; how the debugging run poisons what is dead."""
 

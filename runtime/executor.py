@@ -1,106 +1,20 @@
-"""The executor: programs bound to memory, states written in place, arenas borrowed from a pool."""
+"""The executor: states written in place under their lock, bound programs borrowed from a pool."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from staticnet.compiler.errors import StaticnetError
-from staticnet.compiler.program import Instruction, Program, Storage
+from staticnet.compiler.program import Program
 from staticnet.runtime.backend import Backend
+from staticnet.runtime.bound import Bound
 from staticnet.runtime.interrupts import undisturbed
 from staticnet.runtime.locks import StateLock
 from staticnet.runtime.profile import Profile, StepTime
 from staticnet.runtime.state import State
-
-
-class Bound:
-    """A program bound to an arena of its own: every kernel call is made ready once."""
-
-    def __init__(self, program: Program, backend: Backend, states: Sequence[State], constants: Sequence[Any]):
-        self.program, self.backend = program, backend
-        self.arena = backend.empty(program.arena_bytes)
-        self.scratch = backend.empty(program.scratch_bytes) if program.scratch_bytes else None
-        self.memory = [self._memory(storage, states, constants) for storage in program.storages]
-        self.arrays = [self._array(index) for index in range(len(program.buffers))]
-        self.calls = [self.call(instruction) for instruction in program.instructions]
-        self.feeds = [self.arrays[slot.buffer] for slot in program.feeds]
-        self.outputs = [self.arrays[slot.buffer] for slot in program.outputs]
-        self.copies = [
-            (self.arrays[program.states[copy.state].buffer], self.arrays[copy.buffer]) for copy in program.copies
-        ]
-
-    def _memory(self, storage: Storage, states: Sequence[State], constants: Sequence[Any]) -> Any:
-        """The bytes of a storage; states and constants stand for themselves."""
-        if storage.place == "state":
-            return states[storage.slot].array
-        if storage.place == "constant":
-            return constants[storage.slot]
-        if storage.place == "feed":
-            return self.backend.empty(storage.nbytes)
-        return self.arena[storage.offset : storage.offset + storage.nbytes]
-
-    def _array(self, index: int) -> Any:
-        buffer = self.program.buffers[index]
-        memory = self.memory[buffer.storage]
-        if self.program.storages[buffer.storage].place in {"state", "constant"}:
-            memory = memory.reshape(-1).view(np.uint8)
-        return self.backend.view(memory, 0, buffer.layout, buffer.type.dtype.numpy)
-
-    def call(self, instruction: Instruction) -> Any:
-        inputs = tuple(self.arrays[index] for index in instruction.inputs)
-        outputs = tuple(self.arrays[index] for index in instruction.outputs)
-        scratch = self.scratch[: instruction.scratch] if instruction.scratch else None  # type: ignore[index]
-        return self.backend.call(instruction, inputs, outputs, scratch)
-
-    def run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Copy the feeds in, run every step, copy the outputs out, then finish the states."""
-        self.backend.enter(self.program)
-        write = self.backend.write
-        for target, source in zip(self.feeds, feeds, strict=True):
-            write(target, source)
-        done = -1
-        with np.errstate(all="ignore"):
-            try:
-                for done, call in enumerate(self.calls):  # noqa: B007
-                    call()
-            except StaticnetError as error:
-                raise self._at_origin(error, done) from None
-        return self.finish()
-
-    def finish(self) -> list[np.ndarray]:
-        """Copies of the outputs for the caller; then the states that were not written in place."""
-        results = [self.backend.to_host(array) for array in self.outputs]
-        for target, source in self.copies:
-            self.backend.copy(target, source)
-        return results
-
-    def run_timed(self, feeds: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
-        """As `run`, with the seconds of every instruction."""
-        self.backend.enter(self.program)
-        for target, source in zip(self.feeds, feeds, strict=True):
-            self.backend.write(target, source)
-        seconds: list[float] = []
-        with np.errstate(all="ignore"):
-            try:
-                for call in self.calls:
-                    started = time.perf_counter()
-                    call()
-                    self.backend.synchronize()
-                    seconds.append(time.perf_counter() - started)
-            except StaticnetError as error:
-                raise self._at_origin(error, len(seconds)) from None
-        return self.finish(), seconds
-
-    def _at_origin(self, error: StaticnetError, index: int) -> StaticnetError:
-        origin = self.program.instructions[index].origin
-        if origin is not None:
-            error.origin = origin
-        return error
 
 
 class Executor:
@@ -113,6 +27,7 @@ class Executor:
     def __init__(self, program: Program, backend: Backend, states: Sequence[State]):
         self.program, self.backend, self.states = program, backend, tuple(states)
         self.constants = [backend.to_device(np.array(value)) for value in program.constants]
+        self._bind = backend.binder(program)
         self._pool: list[Bound] = []
         self._pool_lock = threading.Lock()
         self._versions = self._state_versions()
@@ -164,7 +79,7 @@ class Executor:
 
     def new_bound(self) -> Bound:
         """A fresh binding outside the pool: for runs that look inside."""
-        return Bound(self.program, self.backend, self.states, self.constants)
+        return self._bind(self.program, self.backend, self.states, self.constants)
 
     def _state_versions(self) -> tuple[int, ...]:
         return tuple(state.version for state in self.states)

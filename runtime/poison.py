@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from staticnet.compiler.program import Program
-from staticnet.runtime.executor import Bound
+from staticnet.runtime.bound import Bound
 
 #: 0xFF bytes: NaN in every float type, -1 in signed integers
 POISON = 0xFF

@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from staticnet.compiler.codegen.loops import describers  # noqa: F401  (fills the table of describers)
 from staticnet.compiler.codegen.loops.describe import describe
 from staticnet.compiler.codegen.loops.form import Array, Routine, View
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.ir import Layout
-from staticnet.compiler.program import Buffer, Instruction, Program
+from staticnet.compiler.program import Buffer, Generated, Instruction, Operand, Program
 
 _ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
-class Operand:
-    """What an array of a routine is in the program: a buffer, from its element number `start` on."""
-
-    buffer: int
-    start: int
-
-
-@dataclass(frozen=True)
-class Generated:
-    """The code of one instruction; None where it runs as its card's kernel."""
-
-    instruction: Instruction
-    routine: Routine | None
-    inputs: tuple[Operand, ...] = ()
-    outputs: tuple[Operand, ...] = ()
-
-    def operand(self, array: Array) -> Operand:
-        """What an input or output array stands for."""
-        return (self.inputs if array.role == "input" else self.outputs)[array.number]
+def with_code(program: Program, machine: Machine) -> Program:
+    """The program with the code of every instruction; its scratch is what that code, and kernels elsewhere, need."""
+    instructions = program.instructions
+    code = tuple(_generate(program, instruction, machine) for instruction in instructions)
+    has_routine = {i.time: each.routine is not None for i, each in zip(instructions, code, strict=True)}
+    steps = tuple(
+        replace(
+            step,
+            instructions=tuple(replace(i, scratch=0) if has_routine[i.time] else i for i in step.instructions),
+        )
+        for step in program.steps
+    )
+    scratch = max((i.scratch for step in steps for i in step.instructions), default=0)
+    shared, local = workspace_bytes(code)
+    memory = replace(program.memory, scratch_bytes=scratch + shared + local)
+    return replace(program, steps=steps, scratch_bytes=scratch, memory=memory, code=code)
 
 
-def generate(program: Program, machine: Machine) -> tuple[Generated, ...]:
-    """The code of every instruction, in order."""
-    return tuple(_generate(program, instruction, machine) for instruction in program.instructions)
+def workspace_bytes(code: Sequence[Generated]) -> tuple[int, int]:
+    """Bytes of shared workspace, and of each worker's own, that is enough for every routine."""
+    sizes = [workspace(each.routine)[1:] for each in code if each.routine is not None]
+    return max((shared for shared, _ in sizes), default=0), max((local for _, local in sizes), default=0)
 
 
 def _generate(program: Program, instruction: Instruction, machine: Machine) -> Generated:
     inputs, from_inputs = _views([program.buffers[index] for index in instruction.inputs], "input")
     outputs, from_outputs = _views([program.buffers[index] for index in instruction.outputs], "output")
     routine = describe(instruction.op, inputs, outputs, machine)
-    return Generated(instruction, routine, from_inputs, from_outputs)
+    return Generated(routine, from_inputs, from_outputs)
 
 
 def _views(buffers: Sequence[Buffer], role: str) -> tuple[list[View], tuple[Operand, ...]]:

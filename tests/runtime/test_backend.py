@@ -258,6 +258,46 @@ def test_a_model_moves_and_its_programs_follow(standin_gpu: CupyBackend) -> None
     assert all(isinstance(p.state.array, np.ndarray) for p in model.parameters())
 
 
+@pytest.mark.parametrize("kind", ["function", "module"])
+def test_calls_that_came_before_follow_too(standin_gpu: CupyBackend, kind: str) -> None:
+    run: Any = sn.compile(lambda x: abs(x)) if kind == "function" else nn.ReLU()
+    x = np.ones((2, 3), np.float32)
+    for device, backend in (("cpu", NUMPY), ("cuda", standin_gpu), ("cpu", NUMPY)):
+        run.to(device)
+        for _ in range(3):
+            np.testing.assert_array_equal(run(x), x)
+            compiled = run if kind == "function" else run._compiled
+            assert compiled.executor.backend is backend
+    assert compiled.trace_count == 1
+
+
+def test_a_module_without_a_device_of_its_own_runs_where_the_settings_say(standin_gpu: CupyBackend) -> None:
+    model, x = nn.Linear(3, 2), np.ones((2, 3), np.float32)
+    here = model(x)
+    for _ in range(2):
+        with sn.using_config(device="cuda"):
+            for _ in range(2):
+                np.testing.assert_array_equal(model(x), here)
+                assert model.weight.state.device == "cuda:0"
+        for _ in range(2):
+            np.testing.assert_array_equal(model(x), here)
+            assert model.weight.state.device == "cpu"
+    assert model._compiled is not None and model._compiled.trace_count == 1
+
+
+def test_functions_on_two_devices_take_turns_with_a_state(standin_gpu: CupyBackend) -> None:
+    total = nn.Buffer(np.zeros(3, np.float32))
+
+    def add(x: Any) -> Any:
+        total.assign(total + x)
+        return total * 1
+
+    runs = {"cpu": sn.compile(add), "cuda:0": sn.compile(add, device="cuda")}
+    for number, device in enumerate(["cpu", "cpu", "cpu", "cuda:0", "cuda:0", "cuda:0", "cpu", "cuda:0"]):
+        np.testing.assert_array_equal(runs[device](np.ones(3, np.float32)), number + 1)
+        assert total.state.device == device
+
+
 def test_weights_load_on_either_side(standin_gpu: CupyBackend) -> None:
     source, (x, _) = small_cnn().eval(), batches()[0]
     weights, expected = source.state_dict(), source(x)

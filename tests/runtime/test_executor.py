@@ -17,7 +17,8 @@ from staticnet.compiler.ir import Graph, Node, Op, Type, apply
 from staticnet.compiler.ops.base import F
 from staticnet.compiler.pipeline import pipeline
 from staticnet.compiler.target import REFERENCE
-from staticnet.runtime.executor import Bound, Executor
+from staticnet.runtime.bound import Bound
+from staticnet.runtime.executor import Executor
 from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.state import State, place
 from tests.compiler.graphs import make_graph, plain_program

@@ -115,11 +115,15 @@ class _Run:
     def set(self, statement: Set) -> None:
         register, value = statement.register, np.asarray(self.value(statement.value))
         assert value.dtype == register.dtype.numpy, statement
+        shape = register.shape
+        if self.lanes is not None and not any(part.factor(self.lane_var) for part in statement.index):
+            value = np.broadcast_to(value, self.lanes.shape)
+            shape = (*shape, len(self.lanes))
         if not register.shape:
             self.registers[register] = value.copy()
             return
-        if register not in self.registers:
-            self.registers[register] = np.zeros(register.shape, register.dtype.numpy)
+        if register not in self.registers or self.registers[register].shape != shape:
+            self.registers[register] = np.zeros(shape, register.dtype.numpy)
         self.registers[register][self.indexes(statement.index)] = value
 
     def accumulate(self, statement: Accumulate) -> None:

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from staticnet.compiler.codegen.generate import Generated, generate
-from staticnet.compiler.codegen.loops.form import Array
+from staticnet.compiler.codegen.generate import with_code
+from staticnet.compiler.codegen.loops.form import Array, Routine
 from staticnet.compiler.codegen.loops.interpret import run_routine
 from staticnet.compiler.codegen.machine import SMALL, Machine
-from staticnet.compiler.program import Program
-from staticnet.runtime.executor import Bound
+from staticnet.compiler.program import Generated, Instruction, Program
+from staticnet.runtime.bound import Bound
 from staticnet.runtime.numpy_backend import NUMPY
+Run = Callable[[Routine, Mapping[Array, np.ndarray]], None]
 
-Check = Callable[[Generated, Sequence[np.ndarray], Sequence[np.ndarray]], None]
 
-
-def step_through(program: Program, feeds: Sequence[np.ndarray], states: Sequence = (), machine: Machine = SMALL) -> int:
+def step_through(
+    program: Program,
+    feeds: Sequence[np.ndarray],
+    states: Sequence = (),
+    machine: Machine = SMALL,
+    run: Run = run_routine,
+) -> int:
     """Run the program by its cards' kernels, and before each step its routine on the same operands; compare.
 
-    Returns how many steps have a routine.
+    `run` interprets the routine, or compiles and runs it. Returns how many steps have a routine.
     """
     constants = [np.array(value) for value in program.constants]
     bound = Bound(program, NUMPY, states, constants)
     for target, source in zip(bound.feeds, feeds, strict=True):
         target[...] = source
     count = 0
+    code = with_code(program, machine).code
     with np.errstate(all="ignore"):
-        for generated, call in zip(generate(program, machine), bound.calls, strict=True):
-            got = _results(generated, program, bound) if generated.routine is not None else None
+        for generated, instruction, call in zip(code, program.instructions, bound.calls, strict=True):
+            got = _results(generated, instruction, program, bound, run) if generated.routine is not None else None
             call()
             if got is None:
                 continue
             count += 1
-            for index, result in zip(generated.instruction.outputs, got, strict=True):
-                _compare(generated, bound.arrays[index], result)
+            for index, result in zip(instruction.outputs, got, strict=True):
+                _compare(instruction, bound.arrays[index], result)
     return count
 
 
-def _results(generated: Generated, program: Program, bound: Bound) -> list[np.ndarray]:
+def _results(
+    generated: Generated, instruction: Instruction, program: Program, bound: Bound, run: Run
+) -> list[np.ndarray]:
     """What the routine makes of copies of the step's operands, results in the step's layouts."""
     memory: dict[Array, np.ndarray] = {}
     routine = generated.routine
@@ -52,9 +60,9 @@ def _results(generated: Generated, program: Program, bound: Bound) -> list[np.nd
         buffer = program.buffers[operand.buffer]
         flat = bound.memory[buffer.storage].reshape(-1).view(np.uint8).view(array.dtype.numpy)
         memory[array] = flat[operand.start : operand.start + array.size].copy()
-    run_routine(routine, memory)
+    run(routine, memory)
     found = []
-    for number, index in enumerate(generated.instruction.outputs):
+    for number, index in enumerate(instruction.outputs):
         buffer = program.buffers[index]
         flat = next((m for a, m in memory.items() if a.role == "output" and a.number == number), np.empty(0))
         strides = [stride * buffer.type.dtype.itemsize for stride in buffer.layout.strides]
@@ -66,8 +74,8 @@ def _results(generated: Generated, program: Program, bound: Bound) -> list[np.nd
     return found
 
 
-def _compare(generated: Generated, expected: np.ndarray, got: np.ndarray) -> None:
-    title = generated.instruction.op.title
+def _compare(instruction: Instruction, expected: np.ndarray, got: np.ndarray) -> None:
+    title = instruction.op.title
     assert got.dtype == expected.dtype and got.shape == expected.shape, title
     if expected.dtype.kind != "f":
         np.testing.assert_array_equal(got, expected, err_msg=title)

@@ -10,6 +10,7 @@ from staticnet.compiler.ops.base import F
 from staticnet.compiler.pipeline import pipeline
 from staticnet.compiler.target import NATIVE
 from tests.compiler.codegen.interpreted import step_through
+from tests.compiler.codegen.native import host, run_native
 from tests.compiler.graphs import make_graph
 
 RANDOM = np.random.default_rng(7)
@@ -21,6 +22,7 @@ def check(build, **shapes) -> list[str]:
     program = check_plan(pipeline(graph, {}, NATIVE))
     feeds = [RANDOM.standard_normal(node.aval.shape).astype(node.aval.dtype.numpy) for node in graph.inputs]
     assert step_through(program, feeds) == len(program.instructions)
+    assert step_through(program, feeds, machine=host(), run=run_native) == len(program.instructions)
     return [instruction.op.title for instruction in program.instructions]
 
 

@@ -1,0 +1,88 @@
+"""Lines of an operand copied so that a vector takes the same place of neighbouring lines: (panel, place, line)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from staticnet.compiler.codegen.loops.form import Affine, Array, For, Register, Set, Statement, Store, affine, const
+from staticnet.compiler.codegen.loops.products_parts import Side
+from staticnet.compiler.codegen.loops.tiles import Names, blocks, each_piece
+from staticnet.compiler.dtypes import DType
+
+#: element sizes of which a square of numbers is turned over in registers
+_TURNED = (4, 8)
+
+
+def packed_size(side: Side, depth: int, width: int) -> int:
+    """Elements of the copy: whole panels of `width` lines."""
+    return -(-side.count // width) * width * depth
+
+
+def turns(side: Side, dtype: DType) -> bool:
+    """Whether lines are contiguous, so that squares are read along lines and written across."""
+    return side.step == 1 and side.line != 1 and dtype.itemsize in _TURNED
+
+
+def pack(names: Names, side: Side, depth: int, target: Array, start: Affine, width: int, lanes: int) -> For:
+    """The loop over panels that copies all lines into `target` from `start` on; lines that are not there are zero.
+
+    Only whole vectors of `lanes` lines are written.
+    """
+    place = replace(side, array=target, start=start)
+    copied = _turned if turns(side, target.dtype) else _gathered
+
+    def panel(number: Affine, first: Affine, size: int) -> Sequence[Statement]:
+        to = place.start + number * (width * depth)
+        return copied(names, replace(side, start=side.start + first * side.line), depth, target, to, width, size, lanes)
+
+    return each_piece(blocks(side.count, width), names("panel"), panel)
+
+
+def _gathered(
+    names: Names, side: Side, depth: int, target: Array, to: Affine, width: int, size: int, lanes: int
+) -> list[Statement]:
+    """Place by place, as many lines at a time as there are."""
+    k, line, rest = names("k"), names("line"), names("rest")
+    missing = -size % lanes
+    body: list[Statement] = [
+        For(line, size, (Store(target, to + k * width + line, side.load(line, k, target.dtype)),), "vector")
+    ]
+    if missing:
+        body.append(For(rest, missing, (Store(target, to + k * width + rest + size, const(0, target.dtype)),), "vector"))
+    return [For(k, depth, tuple(body))]
+
+
+def _turned(
+    names: Names, side: Side, depth: int, target: Array, to: Affine, width: int, size: int, lanes: int
+) -> list[Statement]:
+    """Square by square: rows of it are read along the lines, and what stands below one another is written."""
+    dtype = target.dtype
+
+    def square(first: Affine, lines: int, k: Affine, long: int) -> list[Statement]:
+        numbers = Register(f"square{lines}_{long}", dtype, (lanes, lanes))
+        line, place, lane = names("line"), names("place"), names("lane")
+        value = side.load(first + line, k + lane, dtype)
+        body: list[Statement] = [
+            For(line, lines, (For(lane, long, (Set(numbers, value, (affine(line), affine(lane))),), "lanes"),), "unroll")
+        ]
+        if lines < lanes:
+            line, lane = names("line"), names("lane")
+            index = affine(line) + lines, affine(lane)
+            fill = For(lane, long, (Set(numbers, const(0, dtype), index),), "lanes")
+            body.append(For(line, lanes - lines, (fill,), "unroll"))
+        lane = names("lane")
+        at = to + (k + place) * width + first + lane
+        written = For(lane, lanes, (Store(target, at, numbers[lane, place]),), "lanes")
+        return [*body, For(place, long, (written,), "unroll")]
+
+    return [
+        each_piece(
+            blocks(size, lanes), names("part"),
+            lambda _, first, lines: [
+                each_piece(
+                    blocks(depth, lanes), names("square"), lambda _, k, long: square(first, lines, k, long)
+                )
+            ],
+        )
+    ]  # fmt: skip
