@@ -8,9 +8,10 @@ on element by element. Then reductions join what makes their operand, and each o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from staticnet.compiler import dims
+from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.fusion import Group, broadcasts
 from staticnet.compiler.ir import Builder, Graph, Node, Shape, Type, building
 from staticnet.compiler.ops.base import Pointwise
@@ -176,9 +177,22 @@ class _Clusters:
         # What is older than all of `earlier` cannot depend on it, so no path leaves it and comes back.
         first, members = min(self.index[node] for node in earlier.nodes), set(earlier.nodes)
         wide_reads = [n for n in self._outside(later.nodes) if n in members and not earlier.is_wide(n)]
-        return not wide_reads and all(
-            source in members or self.index[source] < first for source in self._outside(later.nodes)
-        )
+        is_older = all(source in members or self.index[source] < first for source in self._outside(later.nodes))
+        return is_older and not wide_reads and not self._leads(later.nodes, members)
+
+    def _leads(self, nodes: Iterable[Node], members: Set[Node]) -> bool:
+        """Whether one of `members` is computed from one of `nodes`."""
+        last = max(self.index[node] for node in members)
+        stack = list(nodes)
+        seen = set(stack)
+        while stack:
+            for user in self.graph.users[stack.pop()]:
+                if user in members:
+                    return True
+                if user not in seen and self.index[user] < last:
+                    seen.add(user)
+                    stack.append(user)
+        return False
 
     def _outside(self, nodes: Iterable[Node]) -> list[Node]:
         inside = set(nodes)
@@ -194,7 +208,9 @@ class _Clusters:
             stack = [start]
             while stack:
                 current = stack[-1]
-                missing = [c for c in reads[current] if c not in done]
+                missing = [c for c in reads[current] if c not in done and c is not current]
+                if len(stack) > len(self.all) ** 2:
+                    raise CompilerError(f"fusion made a circle through {current.nodes[0].op}")
                 if current in done:
                     stack.pop()
                 elif missing:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 from staticnet.compiler.errors import DeviceError
 from staticnet.runtime.backend import Backend
+
+
+def cpu_backend() -> Backend:
+    """Generated code where llvmlite is installed and works, unless STATICNET_NATIVE=0; else NumPy's kernels."""
+    if os.environ.get("STATICNET_NATIVE", "1") != "0":
+        from staticnet.runtime.native import host
+
+        if host.available():
+            from staticnet.runtime.native.backend import native_backend
+
+            return native_backend()
+    from staticnet.runtime.numpy_backend import NUMPY
+
+    return NUMPY
 
 
 def get_backend(device: str) -> Backend:
@@ -12,9 +28,7 @@ def get_backend(device: str) -> Backend:
     Raises DeviceError, in one sentence, for a device that is not there.
     """
     if device == "cpu":
-        from staticnet.runtime.numpy_backend import NUMPY
-
-        return NUMPY
+        return cpu_backend()
     if device == "auto":
         from staticnet.runtime.cupy_backend import cuda_devices
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from staticnet.compiler.errors import StateError
 from staticnet.compiler.ir import Type, format_shape
+from staticnet.runtime import changes
 from staticnet.runtime.locks import Domain, StateLock
 
 
@@ -68,6 +69,7 @@ class State:
         """Continue on new storage, which must hold the value already."""
         self.array, self.device = array, device
         self.version += 1
+        changes.note()
 
     def __repr__(self) -> str:
         return f"<State {self.name} : {self.type}>"

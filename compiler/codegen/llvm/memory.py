@@ -1,7 +1,8 @@
 """Loads and stores: addresses, contiguous and scattered lanes, masks and guards, and what may be loaded early.
 
-Of arrays only an input and an output may be the same memory. A load is done once as long as nothing is stored
-to what may be the same memory (the array's epoch says that), and before a loop that stores nothing to it.
+A load is done once as long as nothing is stored to its array (the array's epoch says that), and before a loop
+that stores nothing to it. An output may be the memory of an input; what is meant then is what the input held
+before, so loads of inputs are as early as can be, and never done again.
 """
 
 from __future__ import annotations
@@ -39,21 +40,10 @@ class Memory:
 
     # -- what may change ------------------------------------------------------------------------
 
-    def sharing(self, array: Array) -> list[Array]:
-        """The arrays that a store to this one may change."""
-        if array.role not in {"input", "output"}:
-            return [array]
-        return [other for other in self.epochs if other == array or (other.role == "input" and _overlap(array, other))]
-
     def change(self, *arrays: Array) -> None:
         """Let nothing loaded before be taken for what these arrays hold now."""
         self._epoch += 1
-        for array in arrays:
-            self.epochs.update(dict.fromkeys(self.sharing(array), self._epoch))
-
-    def changed_by(self, stored: Sequence[Array]) -> frozenset[Array]:
-        """All arrays that stores to these may change."""
-        return frozenset(other for array in stored for other in self.sharing(array))
+        self.epochs.update(dict.fromkeys(arrays, self._epoch))
 
     def _inside(self, array: Array) -> int:
         """The number of the scope that an unconditional load of the array must stay in."""
@@ -110,7 +100,8 @@ class Memory:
             mask, condition = context.join(mask, context.spread_type(condition, "i1", count)), Operand("true")
 
         def produce() -> Operand:
-            value = self._load_row(load, offset, mask) if row and (able or not mask) else self._gather(load, offset, mask)
+            read = self._load_row if row and (able or not mask) else self._gather
+            value = read(load, offset, mask)
             if not load.guard or (otherwise is None and able):
                 return value
             other = context.spread(missing, array.dtype, count)
@@ -270,11 +261,6 @@ def has_masks(features: str, dtype: DType) -> bool:
     if dtype.itemsize >= 4:
         return "+avx" in flags or "+avx512f" in flags
     return "+avx512bw" in flags
-
-
-def _overlap(output: Array, other: Array) -> bool:
-    """Whether an input may be the memory of this output: a single number is not that of many."""
-    return output.dtype == other.dtype and (output.size == 1) == (other.size == 1)
 
 
 def _zero(dtype: DType) -> str:

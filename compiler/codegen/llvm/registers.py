@@ -210,6 +210,12 @@ class Registers:
                 left = sorted([self._halved(operation, left[0], dtype), *left[1:]], key=lambda part: -part.lanes)
         return left[0]
 
+    def finish(self, register: Register, operation: str, before: Operand, parts: Sequence[Operand]) -> None:
+        """Let a register hold what it held before, combined with all lanes of all parts."""
+        if parts:
+            before = self.combine(operation, before, self.reduce(operation, parts, register.dtype), register.dtype)
+        self.cells[register] = {(): before}
+
     def _halved(self, operation: str, x: Operand, dtype: DType) -> Operand:
         half, kind = x.lanes // 2, value_type(dtype)
         wide = vector(kind, x.lanes)

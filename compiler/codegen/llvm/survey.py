@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from staticnet.compiler.codegen.loops.form import (
     Apply,
     Array,
     For,
+    Get,
     If,
     Load,
     Position,
@@ -89,6 +91,20 @@ class Survey:
         """Registers only accumulated to, with the operation."""
         found = {s.register: s.operation for s in self.statements if isinstance(s, Accumulate)}
         return {register: operation for register, operation in found.items() if register not in self.set}
+
+    @cached_property
+    def gathered(self) -> dict[Register, list[For]]:
+        """Registers that nothing here sets or reads and only vector and lanes loops accumulate to, with those loops."""
+        loops = [s for s in self.statements if isinstance(s, For) and s.kind in {"vector", "lanes"}]
+        users = [(loop, Survey(loop.body)) for loop in loops]
+        accumulated = Counter(s.register for s in self.statements if isinstance(s, Accumulate))
+        inside = Counter(s.register for _, user in users for s in user.statements if isinstance(s, Accumulate))
+        read = {value.register for value in self.values if isinstance(value, Get)}
+        return {
+            register: [loop for loop, user in users if register in user.reductions]
+            for register in self.reductions
+            if register not in read and accumulated[register] == inside[register]
+        }
 
     @cached_property
     def stores(self) -> tuple[Store, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticnet.compiler.codegen.loops.convolution_core import Core, Phase
+from staticnet.compiler.codegen.loops.convolution_core import Core
 from staticnet.compiler.codegen.loops.convolution_parts import forward_axis, is_depthwise
+from staticnet.compiler.codegen.loops.convolution_piece import Phase
 from staticnet.compiler.codegen.loops.depthwise import depthwise_convolution
 from staticnet.compiler.codegen.loops.describe import Finish, anchors
 from staticnet.compiler.codegen.loops.form import Affine, Index, Routine, View, affine

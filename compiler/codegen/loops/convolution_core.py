@@ -24,12 +24,12 @@ from staticnet.compiler.codegen.loops.convolution_parts import (
     is_planar,
     loop,
 )
+from staticnet.compiler.codegen.loops.convolution_piece import Phase, Piece
 from staticnet.compiler.codegen.loops.convolution_tiles import (
     Segment,
-    Step,
+    Tile,
     blocks,
     choose_tile,
-    merge,
     row_major,
     split,
 )
@@ -42,35 +42,20 @@ from staticnet.compiler.codegen.loops.form import (
     Index,
     Kernel,
     Load,
-    Register,
     Routine,
-    Set,
     Statement,
     Store,
     View,
     affine,
-    const,
     within,
 )
-from staticnet.compiler.codegen.loops.operations import cast, multiply_add
+from staticnet.compiler.codegen.loops.operations import cast
 from staticnet.compiler.codegen.machine import Machine
 
-#: multiply-adds that the body of a reduction has, printed out, at the most
-UNROLLED = 480
 #: with fewer images than this, workers share out the rows of each
 FEW_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A set of results that all have the same taps."""
-
-    height: Axis
-    width: Axis
-
-    @property
-    def taps(self) -> int:
-        return self.height.taps * self.width.taps
+#: pieces at the edge of an image are clipped if there are that many channels, and no more taps across
+CLIPPED_CHANNELS, CLIPPED_TAPS = 8, 7
 
 
 @dataclass
@@ -102,13 +87,25 @@ class Core:
         self.outputs = self.result.shape[1] // self.groups
         self.channels = self.all_channels // (self.outputs if self.depthwise else self.groups)
         self.planar = is_planar(self.source) and not self.depthwise
-        main = max(self.phases, key=lambda phase: phase.taps)
-        self.tile = choose_tile(
-            min(main.height.count, self.block_rows), main.width.count, self.outputs,
-            max(main.taps * self.channels, 1), self.lanes, self.machine.registers,
-        )  # fmt: skip
+        self.tile, self.clips = self.choose()
         self.block = self.tile.vectors * self.lanes
         self.block_count = -(-self.outputs // self.block)
+
+    def choose(self) -> tuple[Tile, bool]:
+        """The tile, and whether its taps outside the image are left out: else they multiply zeros of a copy."""
+        main = max(self.phases, key=lambda phase: phase.taps)
+        height, width = main.height, main.width
+        extents = min(height.count, self.block_rows), width.count, self.outputs
+        more = max(main.taps * self.channels, 1), self.lanes, self.machine.registers
+        tile, cost = choose_tile(*extents, *more)
+        if (
+            not self.pads or self.depthwise or self.planar or self.source.dtype != self.dtype
+            or self.channels < CLIPPED_CHANNELS or width.taps > CLIPPED_TAPS
+        ):  # fmt: skip
+            return tile, False
+        clipped, other = choose_tile(*extents, *more, most_rows=1)
+        useful = height.useful(self.height) * width.useful(self.width)
+        return (clipped, True) if other * useful < cost else (tile, False)
 
     def routine(self) -> Routine:
         """Pack the weights, then the sum."""
@@ -202,14 +199,18 @@ class Core:
     # -- the sum ----------------------------------------------------------------------------------
 
     @cached_property
+    def pads(self) -> bool:
+        """Whether results see pixels outside the image."""
+        return not all(
+            phase.height.is_inside(self.height) and phase.width.is_inside(self.width) for phase in self.phases
+        )
+
+    @cached_property
     def copies(self) -> bool:
         """Whether blocks of the source are copied: with padding around them, in another dtype, or channels last."""
         if self.depthwise and is_planar(self.source):
             return True
-        inside = all(
-            phase.height.is_inside(self.height) and phase.width.is_inside(self.width) for phase in self.phases
-        )
-        return not inside or self.source.dtype != self.dtype
+        return (self.pads and not self.clips) or self.source.dtype != self.dtype
 
     def main(self) -> Kernel:
         """The kernel of the sum: a loop over images or over blocks of rows."""
@@ -278,79 +279,39 @@ class Core:
         group: Affine, block: Affine, outputs: int,
     ) -> list[Statement]:  # fmt: skip
         """All pixels of those rows for one block of outputs."""
+
+        def at(row: Affine, column: Affine, size: tuple[int, int]) -> list[Statement]:
+            return Piece(self, names, phase, source, image, (row, column), size, group, block, outputs).statements()
+
         body: list[Statement] = []
         for down in split(count, self.tile.rows):
-            for across in split(phase.width.count, self.tile.columns):
-                def at(row: Affine, column: Affine, down: Segment = down, across: Segment = across):
-                    corner = start + down.start + row * down.size, column * across.size + across.start
-                    return self.one(
-                        names, phase, source, image, corner, (down.size, across.size), group, block, outputs
-                    )
-
+            for across in self.across(phase.width):
                 body += loop(
                     names, "down", down.count,
-                    lambda row, at=at, across=across: loop(
-                        names, "across", across.count, lambda column: at(row, column)
+                    lambda row, down=down, across=across: loop(
+                        names, "across", across.count,
+                        lambda column: at(
+                            start + down.start + row * down.size, column * across.size + across.start,
+                            (down.size, across.size),
+                        ),
                     ),
                 )  # fmt: skip
         return body
 
-    def one(
-        self, names: Names, phase: Phase, source: Source, image: Affine, corner: tuple[Affine, Affine],
-        size: tuple[int, int], group: Affine, block: Affine, outputs: int,
-    ) -> list[Statement]:  # fmt: skip
-        """One tile."""
-        sums = Register(str(names("sums").name), self.dtype, (size[0] * size[1], outputs))
-        height, width = phase.height, phase.width
-
-        def every_pixel(body) -> Statement:
-            row, column, lane = names("row"), names("column"), names("lane")
-            pixel = row * size[1] + column
-            inner = For(lane, outputs, tuple(body(row, column, pixel, affine(lane))), "lanes")
-            return For(row, size[0], (For(column, size[1], (inner,), "unroll"),), "unroll")
-
-        along = self.channels * source.strides[2] if self.depthwise else 0
-        channel = block * (self.block * self.channels) if self.depthwise else group * self.channels
-        first = source.at(
-            corner[0] * height.stride + height.offset, corner[1] * width.stride + width.offset, channel
-        )  # fmt: skip
-
-        def product(row, column, pixel, lane, at: Affine, weight: Affine) -> list[Statement]:
-            place = at + row * (height.stride * source.strides[0]) + column * (width.stride * source.strides[1])
-            x = cast(Load(source.array.dtype, source.array, place + lane * along), self.dtype)
-            w = Load(self.dtype, self.packed, weight + lane)
-            return [Set(sums, multiply_add(x, w, sums[pixel, lane]), (pixel, lane))]
-
-        def result(row, column, pixel, lane) -> list[Statement]:
-            output = block * self.block + lane
-            output = output * self.groups + group if self.depthwise else group * self.outputs + output
-            index = (image, output, height.result(corner[0] + row), width.result(corner[1] + column))
-            return self.finish(index, cast(sums[pixel, lane], self.result.dtype))
-
-        zero = const(0, self.dtype)
-        body = [every_pixel(lambda row, column, pixel, lane: [Set(sums, zero, (pixel, lane))])]
-        if phase.taps * self.channels:
-            steps = self.steps(phase, source)
-            unrolled = size[0] * size[1] * -(-outputs // self.lanes)
-
-            def nest(steps: Sequence[Step], at: Affine, weight: Affine, budget: int) -> list[Statement]:
-                if not steps:
-                    return [every_pixel(lambda *where: product(*where, at, weight))]
-                step, variable = steps[0], names("step")
-                inside = nest(steps[1:], at + variable * step.strides[0], weight + variable * step.strides[1], budget)
-                below = unrolled
-                for inner in steps:
-                    below *= inner.extent
-                return [For(variable, step.extent, tuple(inside), "unroll" if below <= budget else "serial")]
-
-            body += nest(steps, first, self.packed_at(phase, group, block), UNROLLED)
-        return [*body, every_pixel(result)]
-
-    def steps(self, phase: Phase, source: Source) -> list[Step]:
-        """The loops of the reduction, outermost first."""
-        extents, packed = self.reduction(phase)
-        strides = (
-            source.strides[0] * phase.height.step, source.strides[1] * phase.width.step, source.strides[2]
-        )  # fmt: skip
-        order = sorted(range(3), key=lambda axis: -packed[axis])
-        return merge([Step(extents[axis], (strides[axis], packed[axis])) for axis in order])
+    def across(self, axis: Axis) -> list[Segment]:
+        """How rows of results are split, those that see beyond the edge by themselves if pieces are clipped."""
+        segments = split(axis.count, self.tile.columns)
+        if not self.clips:
+            return segments
+        pieces = [
+            Segment(segment.start + i * segment.size, segment.size, 1) for segment in segments for i in range(segment.count)
+        ]
+        joined: list[Segment] = []
+        for piece in pieces:
+            before = joined[-1] if joined else None
+            if before and before.size == piece.size and all(
+                axis.clipped(each.start, each.size, self.width) is None for each in (before, piece)
+            ):
+                piece = Segment(joined.pop().start, piece.size, before.count + 1)
+            joined.append(piece)
+        return joined

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticnet.compiler.codegen.loops.convolution_core import Core, Phase
+from staticnet.compiler.codegen.loops.convolution_core import Core
 from staticnet.compiler.codegen.loops.convolution_parts import gradient_axes, is_depthwise
+from staticnet.compiler.codegen.loops.convolution_piece import Phase
 from staticnet.compiler.codegen.loops.depthwise import depthwise_input_gradient
 from staticnet.compiler.codegen.loops.describe import Finish, anchors
 from staticnet.compiler.codegen.loops.form import Affine, Index, Routine, View, affine

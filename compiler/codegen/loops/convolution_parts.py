@@ -29,6 +29,7 @@ from staticnet.compiler.codegen.loops.form import (
 from staticnet.compiler.codegen.loops.operations import cast
 from staticnet.compiler.dtypes import DType, as_dtype
 
+
 class Names:
     """Loop variables of one kernel, all of different names."""
 
@@ -83,7 +84,23 @@ class Axis:
 
     def is_inside(self, size: int) -> bool:
         """Whether all results see pixels 0 ... size - 1 alone."""
-        return not self.taps or not self.count or (self.offset >= 0 and (self.count - 1) * self.stride + self.end <= size)
+        if not self.taps or not self.count:
+            return True
+        return self.offset >= 0 and (self.count - 1) * self.stride + self.end <= size
+
+    def clipped(self, start: int, count: int, size: int) -> list[tuple[int, int]] | None:
+        """For each tap, which of `count` results from `start` on see a pixel of 0 ... size - 1; None if all do."""
+        found = []
+        for tap in range(self.taps):
+            pixel = start * self.stride + self.offset + tap * self.step
+            first, end = max(0, -(pixel // self.stride)), min(count, (size - 1 - pixel) // self.stride + 1)
+            found.append((first, max(first, end)))
+        return None if all(each == (0, count) for each in found) else found
+
+    def useful(self, size: int) -> float:
+        """Which part of all taps sees pixels 0 ... size - 1."""
+        found = self.clipped(0, self.count, size)
+        return sum(end - first for first, end in found) / (self.taps * self.count) if found else 1.0
 
     def result(self, number: Index) -> Affine:
         """Where on the axis a result lies."""
@@ -175,10 +192,8 @@ def copy_frame(
     """
     height, width, channels = size
     dtype = array.dtype
-    if planar:
-        strides = (frame.columns, 1, frame.rows * frame.columns)
-    else:
-        strides = (frame.columns * channels, channels, 1)
+    last = (frame.columns * channels, channels, 1)
+    strides = (frame.columns, 1, frame.rows * frame.columns) if planar else last
     copy = Source(array, affine(start) - frame.low * strides[0] - frame.left * strides[1], strides)
     first, last = max(frame.left, 0), max(min(frame.left + frame.columns, width), max(frame.left, 0))
     row = names("row")
@@ -199,7 +214,8 @@ def copy_frame(
             value = source.load(at, lane + first, channel, dtype)
             return [For(lane, last - first, (Store(array, copy.at(at, lane + first, channel), value),), "vector")]
         if source.strides[1] == channels * source.strides[2]:
-            value = cast(Load(source.array.dtype, source.array, source.at(at, first, 0) + lane * source.strides[2]), dtype)
+            pixels = source.at(at, first, 0) + lane * source.strides[2]
+            value = cast(Load(source.array.dtype, source.array, pixels), dtype)
             place = copy.at(at, first, 0) + lane
             return [For(lane, (last - first) * channels, (Store(array, place, value),), "vector")]
         column = names("column")

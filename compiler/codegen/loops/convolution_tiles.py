@@ -1,4 +1,4 @@
-"""How convolutions are cut: loops of reductions merged, extents split, and the tile of sums that is kept in registers."""
+"""How convolutions are cut: loops of reductions merged, extents split, and the tile of sums kept in registers."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ class Tile:
     vectors: int
 
 
-def choose_tile(height: int, width: int, channels: int, depth: int, lanes: int, registers: int) -> Tile:
-    """The tile that takes the fewest slots for a `height` x `width` x `channels` result.
+def choose_tile(
+    height: int, width: int, channels: int, depth: int, lanes: int, registers: int, most_rows: int = 1 << 30
+) -> tuple[Tile, float]:
+    """The tile that takes the fewest slots for a `height` x `width` x `channels` result, and how many it takes.
 
     A slot is half a cycle of a core with two multiply-add units and two load ports: a tile takes as many as it
     has products or loads in each of `depth` steps, and at least the eight that hide the latency of an addition.
@@ -91,7 +93,7 @@ def choose_tile(height: int, width: int, channels: int, depth: int, lanes: int, 
     for vectors in range(1, min(4, -(-channels // lanes)) + 1):
         most = (registers - vectors - spare) // vectors
         for columns in range(1, min(width, most) + 1):
-            for rows in range(1, min(height, most // columns) + 1):
+            for rows in range(1, min(height, most_rows, most // columns) + 1):
                 cost, copies = 0.0, 0
                 for block in blocks(channels, vectors * lanes):
                     wide = -(-block.size // lanes)
@@ -106,7 +108,7 @@ def choose_tile(height: int, width: int, channels: int, depth: int, lanes: int, 
                 if best is None or cost < best[0]:
                     best = cost, Tile(rows, columns, vectors)
     assert best is not None
-    return best[1]
+    return best[1], best[0]
 
 
 @dataclass(frozen=True)

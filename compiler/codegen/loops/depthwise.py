@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticnet.compiler.codegen.loops.convolution_core import Core, Phase
+from staticnet.compiler.codegen.loops.convolution_core import Core
+from staticnet.compiler.codegen.loops.convolution_piece import Phase
 from staticnet.compiler.codegen.loops.describe import Finish
 from staticnet.compiler.codegen.loops.form import Affine, Index, Routine, View, affine
 from staticnet.compiler.codegen.machine import Machine

@@ -24,19 +24,35 @@ def turns(side: Side, dtype: DType) -> bool:
     return side.step == 1 and side.line != 1 and dtype.itemsize in _TURNED
 
 
-def pack(names: Names, side: Side, depth: int, target: Array, start: Affine, width: int, lanes: int) -> For:
-    """The loop over panels that copies all lines into `target` from `start` on; lines that are not there are zero.
-
-    Only whole vectors of `lanes` lines are written.
-    """
-    place = replace(side, array=target, start=start)
-    copied = _turned if turns(side, target.dtype) else _gathered
+def pack(names: Names, side: Side, depth: int, target: Array, width: int, lanes: int) -> For:
+    """The loop over panels that copies all lines into `target`."""
 
     def panel(number: Affine, first: Affine, size: int) -> Sequence[Statement]:
-        to = place.start + number * (width * depth)
-        return copied(names, replace(side, start=side.start + first * side.line), depth, target, to, width, size, lanes)
+        lines = replace(side, start=side.start + first * side.line)
+        return pack_panel(names, lines, depth, target, number * (width * depth), width, size, lanes)
 
     return each_piece(blocks(side.count, width), names("panel"), panel)
+
+
+def pack_panel(
+    names: Names, side: Side, depth: int, target: Array, to: Affine, width: int, size: int, lanes: int
+) -> list[Statement]:
+    """Statements that copy the first `size` lines to `target` from `to` on, places `width` apart.
+
+    Whole vectors of `lanes` lines are written; lines that are not there are zero.
+    """
+    copied = _turned if turns(side, target.dtype) else _gathered
+    return copied(names, side, depth, target, to, width, size, lanes)
+
+
+def pad(names: Names, side: Side, depth: int, name: str, gap: int) -> tuple[For, Side]:
+    """The loop that copies contiguous lines so that they lie `gap` further apart than they are long, and the copy."""
+    line, k = names("line"), names("k")
+    pitch = depth + gap
+    dtype = side.array.dtype
+    target = Array(name, dtype, side.count * pitch, "shared")
+    body = For(k, depth, (Store(target, line * pitch + k, side.load(line, k, dtype)),), "vector")
+    return For(line, side.count, (body,)), Side(target, affine(0), side.count, pitch, 1)
 
 
 def _gathered(

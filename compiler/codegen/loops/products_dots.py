@@ -23,8 +23,11 @@ from staticnet.compiler.codegen.loops.form import (
     within,
 )
 from staticnet.compiler.codegen.loops.operations import add, cast, multiply_add
-from staticnet.compiler.codegen.loops.products_parts import Product, Side
+from staticnet.compiler.codegen.loops.products_parts import Product, Side, clashes
 from staticnet.compiler.codegen.loops.tiles import each_piece, split
+
+#: lines that are best read side by side where their numbers come from afar, or share places in the cache
+_STREAMS = 9
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,17 @@ class Dots:
         """What a product takes in half cycles, and how many lines of x and of y a tile has."""
         p = self.product
         best: tuple[float, int, int] | None = None
+        most = _STREAMS if p.x.count == 1 or clashes(p.y, p.machine) else p.machine.registers
         for rows in range(1, min(4, p.x.count) + 1):
             for columns in range(1, min(p.lanes, p.y.count) + 1):
-                if rows * columns + min(rows, columns) + 2 > p.machine.registers:
+                if rows * columns + min(rows, columns) + 2 > p.machine.registers or rows + columns > most:
                     continue
                 slots = 0.0
                 for down in split(p.x.count, rows):
                     for across in split(p.y.count, columns):
                         size = down.size * across.size
                         step = max(size, down.size + across.size, 8) + 1.5
-                        slots += (-(-p.depth // p.lanes) * step + 10 * size + 20) * down.count * across.count
+                        slots += (-(-p.depth // p.lanes) * step + 4 * size + 10) * down.count * across.count
                 if best is None or slots < best[0]:
                     best = slots, rows, columns
         assert best is not None

@@ -108,6 +108,11 @@ class Product:
         return sum(isinstance(part, (Apply, Load)) for part in values)
 
 
+def clashes(side: Side, machine: Machine) -> bool:
+    """Whether the same places of neighbouring lines fall into the same few places of the nearest cache."""
+    return side.count > 1 and side.line * side.array.dtype.itemsize % (machine.l1_bytes // 16) == 0 != side.line
+
+
 def accumulator(dtype: DType) -> DType:
     """What sums are kept in: integers wrap around as their own type does."""
     return as_dtype(dtype.accumulator) if dtype.is_float else dtype

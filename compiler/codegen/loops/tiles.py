@@ -77,7 +77,7 @@ def choose_tile(rows: int, columns: int, depth: int, lanes: int, registers: int)
     """
     best: Tile | None = None
     spare = 1 if registers >= 32 else 2
-    for vectors in range(1, min(8, -(-columns // lanes)) + 1):
+    for vectors in range(1, min(16, -(-columns // lanes)) + 1):
         most = max(1, (registers - vectors - spare) // vectors)
         for size in range(1, min(rows, most) + 1):
             slots = 0.0

@@ -39,7 +39,8 @@ class RandomKernel:
         self.extents: dict[Var, int] = {}
         self.vector: Var | None = None
         self.kind = ""
-        self.registers: list[tuple[Register, tuple[Affine, ...]]] = []
+        self.registers: list[Register] = []
+        self.made_in: dict[Register, Var | None] = {}
         self.kernel = self.build()
         self.memory = {array: self.content(array) for array in self.kernel.arrays}
 
@@ -105,10 +106,9 @@ class RandomKernel:
 
     def value(self, dtype: DType, depth: int = 3) -> Value:
         choice = self.random.random()
-        readable = [(register, index) for register, index in self.registers if register.dtype == dtype]
+        readable = [register for register in self.registers if register.dtype == dtype]
         if readable and choice < 0.3:
-            register, index = self.pick(readable)
-            return register[index] if index else register.value
+            return self.pick(readable).value
         if depth == 0 or choice < 0.5:
             return self.leaf(dtype, depth)
         if choice < 0.6:
@@ -163,7 +163,7 @@ class RandomKernel:
             elif choice < 0.4 and depth:
                 body += self.summed(depth)
             elif choice < 0.5:
-                body.append(If(self.bounds(lanes=False), tuple(self.changes(depth)), tuple(self.changes(depth))))
+                body.append(If(self.bounds(lanes=False), tuple(self.changes()), tuple(self.changes())))
             elif choice < 0.75 and depth:
                 body.append(self.inner(depth))
             else:
@@ -184,16 +184,21 @@ class RandomKernel:
     def register(self) -> list[Statement]:
         register = Register(f"r{len(self.arrays)}_{len(self.registers)}", self.pick(DTYPES))
         statement = Set(register, self.value(register.dtype))
-        self.registers.append((register, ()))
+        self.keep(register)
         return [statement]
 
-    def changes(self, depth: int) -> list[Statement]:
+    def keep(self, register: Register) -> None:
+        """Let statements to come use a register."""
+        self.registers.append(register)
+        self.made_in[register] = self.vector
+
+    def changes(self) -> list[Statement]:
         """What a branch does: sets registers and stores."""
         body: list[Statement] = [self.store()] if self.chance(0.5) else []
-        if self.vector or True:
-            for register, index in self.registers:
-                if self.chance(0.5) and (register.shape == () or self.kind == "lanes"):
-                    body.append(Set(register, self.value(register.dtype, 1), index))
+        for register in self.registers:
+            # One from outside a vector loop would be of no use after it.
+            if self.chance(0.5) and self.vector == self.made_in[register]:
+                body.append(Set(register, self.value(register.dtype, 1)))
         return body
 
     def summed(self, depth: int) -> list[Statement]:
@@ -212,7 +217,7 @@ class RandomKernel:
             del self.extents[deeper]
         self.registers = hidden
         self.leave(var, outer)
-        self.registers.append((register, ()))
+        self.keep(register)
         return [*body, For(var, self.size, tuple(inside), kind)]
 
     def loop_variable(self) -> tuple[Var, str]:

@@ -1,0 +1,179 @@
+"""A program bound to memory as native code: runs of steps as one call of the driver each, the rest through Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticnet.compiler.errors import CompilerError, StaticnetError
+from staticnet.compiler.program import Instruction, Program
+from staticnet.runtime.backend import Backend, Call
+from staticnet.runtime.bound import Bound
+from staticnet.runtime.native import driver
+from staticnet.runtime.native.code import Code, Place
+from staticnet.runtime.native.threads import pool
+from staticnet.runtime.state import State
+
+#: nanoseconds; shorter runs do not let other Python threads go on
+_SHORT = 50_000
+
+
+class NativeBound(Bound):
+    """A program's code with the addresses of one set of memory."""
+
+    def __init__(
+        self,
+        program: Program,
+        backend: Backend,
+        states: Sequence[State],
+        constants: Sequence[Any],
+        *,
+        code: Code,
+        workers: int,
+    ):
+        self.code, self.workers = code, workers
+        self.shared = backend.empty(code.shared_bytes)
+        # Workers are a whole number of cache lines apart.
+        self.local = backend.empty(code.local_bytes * workers)
+        super().__init__(program, backend, states, constants)
+        self._rows = self._table()
+        self._entries_of: dict[int, range] = {}
+        for number, entry in enumerate(code.entries):
+            first = self._entries_of.get(entry.instruction, range(number, number)).start
+            self._entries_of[entry.instruction] = range(first, number + 1)
+        self._jobs: list[driver.Job] = []
+        self.segments = self._segments()
+        self._has_python = any(generated.routine is None for generated in program.code)
+        self.calls = [self._single(number) for number in range(len(program.instructions))]
+
+    # -- addresses ------------------------------------------------------------------------------
+
+    def _table(self) -> np.ndarray:
+        """The driver's rows; the pointers they lead to are kept beside them."""
+        entries, workers = self.code.entries, self.workers
+        widths = [len(entry.places) for entry in entries]
+        starts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
+        self._pointers = np.zeros((workers, int(starts[-1])), np.int64)
+        for worker in range(workers):
+            for entry, start in zip(entries, starts, strict=False):
+                for number, place in enumerate(entry.places):
+                    self._pointers[worker, start + number] = self._address(place, worker)
+        base, stride = self._pointers.ctypes.data, self._pointers.strides[0]
+        return driver.table(
+            [
+                driver.Entry(entry.address, base + 8 * int(start), entry.extent, entry.grain, stride)
+                for entry, start in zip(entries, starts, strict=False)
+            ]
+        )
+
+    def _address(self, place: Place, worker: int) -> int:
+        if place.region == "shared":
+            return self.shared.ctypes.data + place.offset
+        if place.region == "local":
+            return self.local.ctypes.data + worker * self.code.local_bytes + place.offset
+        return self.memory[self.program.buffers[place.buffer].storage].ctypes.data + place.offset
+
+    # -- running --------------------------------------------------------------------------------
+
+    def _segments(self) -> list[Callable[[], None]]:
+        """The program as few calls: consecutive native steps together, and what must run in Python between them."""
+        found: list[Callable[[], None]] = []
+        first = last = 0
+        for number, generated in enumerate(self.program.code):
+            if generated.routine is not None:
+                last = self._entries_of.get(number, range(last, last)).stop
+                continue
+            if last > first:
+                found.append(self._native(first, last))
+            found.append(self._in_python(number))
+            first = last
+        if last > first:
+            found.append(self._native(first, last))
+        return found
+
+    def _native(self, first: int, last: int) -> Callable[[], None]:
+        is_shared = self.workers > 1 and any(e.extent > e.grain for e in self.code.entries[first:last])
+        workers = self.workers if is_shared else 1
+        job = driver.Job(self._rows, first, last, pool=pool().address if workers > 1 else 0, workers=workers)
+        self._jobs.append(job)
+        nanoseconds = sum(entry.cost for entry in self.code.entries[first:last])
+        run = job.run_holding if nanoseconds < _SHORT else job.run
+
+        def call() -> None:
+            failed = run()
+            if failed >= 0:
+                self._refuse(self.code.entries[failed].instruction)
+
+        return call
+
+    def _in_python(self, number: int) -> Call:
+        instruction = self.program.instructions[number]
+        call = self._kernel(instruction)
+
+        def guarded() -> None:
+            try:
+                call()
+            except StaticnetError as error:
+                raise self._at_origin(error, number) from None
+
+        return guarded
+
+    def _kernel(self, instruction: Instruction) -> Call:
+        """The card's kernel, its results through row-major memory where they lie otherwise."""
+        outputs = [self.arrays[index] for index in instruction.outputs]
+        if all(array.flags.c_contiguous for array in outputs):
+            return super().call(instruction)
+        inputs = tuple(self.arrays[index] for index in instruction.inputs)
+        plain = tuple(np.empty(array.shape, array.dtype) for array in outputs)
+        scratch = self.scratch[: instruction.scratch] if instruction.scratch else None  # type: ignore[index]
+        run = self.backend.call(instruction, inputs, plain, scratch)
+
+        def call() -> None:
+            run()
+            for target, source in zip(outputs, plain, strict=True):
+                np.copyto(target, source)
+
+        return call
+
+    def call(self, instruction: Instruction) -> Any:
+        return None
+
+    def _single(self, number: int) -> Call:
+        """One instruction alone, for runs that look inside."""
+        if self.program.code[number].routine is None:
+            return self._kernel(self.program.instructions[number])
+        entries = self._entries_of.get(number)
+        if entries is None:
+            return lambda: None
+        job = driver.Job(self._rows, entries.start, entries.stop)
+        self._jobs.append(job)
+
+        def call() -> None:
+            if job.run() >= 0:
+                self._refuse(number)
+
+        return call
+
+    def _refuse(self, number: int) -> None:
+        """A native step refused its operands: its card's kernel says why."""
+        instruction = self.program.instructions[number]
+        types = [self.program.buffers[index].type for index in instruction.inputs]
+        need = instruction.op.scratch(*types)
+        inputs = tuple(self.arrays[index] for index in instruction.inputs)
+        outputs = tuple(np.empty_like(self.arrays[index], order="C") for index in instruction.outputs)
+        try:
+            self.backend.call(instruction, inputs, outputs, self.backend.empty(need) if need else None)()
+        except StaticnetError as error:
+            raise self._at_origin(error, number) from None
+        raise CompilerError(f"native code of {instruction.op.title} refused what its kernel takes", instruction.origin)
+
+    def run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._has_python:
+            self.backend.enter(self.program)
+        for target, source in zip(self.feeds, feeds, strict=True):
+            target[...] = source
+        for segment in self.segments:
+            segment()
+        return self.finish()
