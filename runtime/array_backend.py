@@ -11,6 +11,7 @@ import numpy as np
 from staticnet.compiler.ir import Layout
 from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
+from staticnet.runtime import changes
 from staticnet.runtime.backend import Call
 from staticnet.runtime.bound import Bound
 
@@ -20,6 +21,13 @@ class ArrayBackend:
 
     def __init__(self, name: str, xp: Any, target: Target):
         self.name, self.xp, self.target = name, xp, target
+        #: the most threads that programs may take on the host; None leaves it to the backend
+        self.threads: int | None = None
+
+    def limit_threads(self, most: int | None) -> None:
+        if most != self.threads:
+            self.threads = most
+            changes.note()
 
     def empty(self, nbytes: int) -> Any:
         alignment = self.target.alignment
@@ -65,6 +73,9 @@ class ArrayBackend:
 
     def binder(self, program: Program) -> Callable[..., Bound]:
         return Bound
+
+    def settings(self) -> Any:
+        return None
 
     def fill(self, memory: Any, byte: int) -> None:
         memory[...] = byte

@@ -20,6 +20,10 @@ class Backend(Protocol):
     name: str
     target: Target
     xp: Any
+    threads: int | None
+
+    def limit_threads(self, most: int | None) -> None:
+        """Set `threads`, the most that programs may take on the host; None leaves it to the backend."""
 
     def empty(self, nbytes: int) -> Any:
         """Uninitialised bytes, aligned to `target.alignment`."""
@@ -44,6 +48,9 @@ class Backend(Protocol):
 
     def binder(self, program: Program) -> Callable[..., Any]:
         """What makes a Bound of (program, backend, states, constants): the class, or code made ready for it."""
+
+    def settings(self) -> Any:
+        """What bound programs depend on beside program and states; when it differs they are bound anew."""
 
     def fill(self, memory: Any, byte: int) -> None:
         """Set every byte; how the debugging run poisons what is dead."""

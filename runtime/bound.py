@@ -17,6 +17,11 @@ from staticnet.runtime.state import State
 class Bound:
     """A program bound to an arena of its own: every kernel call is made ready once."""
 
+    #: whether a run cannot be interrupted between its first and its last write to a state
+    is_atomic = False
+    #: what it rests on, as its executor sees it
+    basis: tuple = ()
+
     def __init__(self, program: Program, backend: Backend, states: Sequence[State], constants: Sequence[Any]):
         self.program, self.backend = program, backend
         self.arena = backend.empty(program.arena_bytes)

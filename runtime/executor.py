@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from staticnet.compiler.program import Program
+from staticnet.runtime import changes
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.bound import Bound
 from staticnet.runtime.interrupts import undisturbed
@@ -29,17 +29,27 @@ class Executor:
         self.constants = [backend.to_device(np.array(value)) for value in program.constants]
         self._bind = backend.binder(program)
         self._pool: list[Bound] = []
-        self._pool_lock = threading.Lock()
-        self._versions = self._state_versions()
-        self._lock = StateLock(self.states)
+        self._since: object = None
+        #: what bound programs rest on beside the program: where the states lie, and the backend's settings
+        self._basis: tuple = ()
+        lock = StateLock(self.states)
+        self._reading, self._writing = lock.reading(), lock.writing()
+        self._writes = program.writes_state
 
     def __call__(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on checked feeds: arrays of the program's feed types, in order."""
-        if not self.program.writes_state:
-            with self._lock.reading():
+        if not self._writes:
+            with self._reading:
                 return self._run(feeds)
-        with self._lock.writing(), undisturbed():
-            return self._run(feeds)
+        with self._writing:
+            bound = self._borrow()
+            try:
+                if bound.is_atomic:
+                    return bound.run(feeds)
+                with undisturbed():
+                    return bound.run(feeds)
+            finally:
+                self._give_back(bound)
 
     def _run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         bound = self._borrow()
@@ -51,7 +61,7 @@ class Executor:
     def profile(self, feeds: Sequence[np.ndarray], repeats: int = 5) -> Profile:
         """Median seconds of each instruction over `repeats` runs; states end as after that many calls."""
         rounds = []
-        with self._lock.writing() if self.program.writes_state else self._lock.reading():
+        with self._writing if self._writes else self._reading:
             bound = self._borrow()
             try:
                 for _ in range(repeats):
@@ -81,20 +91,25 @@ class Executor:
         """A fresh binding outside the pool: for runs that look inside."""
         return self._bind(self.program, self.backend, self.states, self.constants)
 
-    def _state_versions(self) -> tuple[int, ...]:
-        return tuple(state.version for state in self.states)
-
     def _borrow(self) -> Bound:
-        with self._pool_lock:
-            versions = self._state_versions()
-            if versions != self._versions:
-                self._pool.clear()
-                self._versions = versions
-            if self._pool:
-                return self._pool.pop()
-        return self.new_bound()
+        if self._since is not changes.latest:
+            self._look_again()
+        try:
+            return self._pool.pop()
+        except IndexError:
+            basis = self._basis
+            bound = self.new_bound()
+            bound.basis = basis
+            return bound
+
+    def _look_again(self) -> None:
+        """Forget bound programs that rest on what has changed."""
+        since = changes.latest
+        basis = (*(state.version for state in self.states), self.backend.settings())
+        if basis != self._basis:
+            self._pool, self._basis = [], basis
+        self._since = since
 
     def _give_back(self, bound: Bound) -> None:
-        with self._pool_lock:
-            if self._state_versions() == self._versions:
-                self._pool.append(bound)
+        if bound.basis is self._basis:
+            self._pool.append(bound)

@@ -15,8 +15,6 @@ class NumpyBackend(ArrayBackend):
 
     def __init__(self) -> None:
         super().__init__("cpu", np, REFERENCE)
-        #: the most threads that matrix products may take; None leaves it to NumPy
-        self.threads: int | None = None
 
     def enter(self, program: Program) -> None:
         use_threads(program.most_flops, self.threads)

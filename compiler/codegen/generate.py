@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from staticnet.compiler.codegen.loops import describers  # noqa: F401  (fills the table of describers)
 from staticnet.compiler.codegen.loops.describe import describe
@@ -18,7 +19,8 @@ _ALIGNMENT = 64
 def with_code(program: Program, machine: Machine) -> Program:
     """The program with the code of every instruction; its scratch is what that code, and kernels elsewhere, need."""
     instructions = program.instructions
-    code = tuple(_generate(program, instruction, machine) for instruction in instructions)
+    known: dict[Any, Routine | None] = {}
+    code = tuple(_generate(program, instruction, machine, known) for instruction in instructions)
     has_routine = {i.time: each.routine is not None for i, each in zip(instructions, code, strict=True)}
     steps = tuple(
         replace(
@@ -39,11 +41,16 @@ def workspace_bytes(code: Sequence[Generated]) -> tuple[int, int]:
     return max((shared for shared, _ in sizes), default=0), max((local for _, local in sizes), default=0)
 
 
-def _generate(program: Program, instruction: Instruction, machine: Machine) -> Generated:
+def _generate(
+    program: Program, instruction: Instruction, machine: Machine, known: dict[Any, Routine | None]
+) -> Generated:
+    """The code of one instruction; `known` holds the routines of ops met before on views like these."""
     inputs, from_inputs = _views([program.buffers[index] for index in instruction.inputs], "input")
     outputs, from_outputs = _views([program.buffers[index] for index in instruction.outputs], "output")
-    routine = describe(instruction.op, inputs, outputs, machine)
-    return Generated(routine, from_inputs, from_outputs)
+    key = (instruction.op.key, *inputs, *outputs)
+    if key not in known:
+        known[key] = describe(instruction.op, inputs, outputs, machine)
+    return Generated(known[key], from_inputs, from_outputs)
 
 
 def _views(buffers: Sequence[Buffer], role: str) -> tuple[list[View], tuple[Operand, ...]]:

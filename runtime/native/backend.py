@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,15 @@ class NativeBackend(NumpyBackend):
         except CompilerError as error:
             warnings.warn(f"{program.name} runs without native code: {error}", RuntimeWarning, stacklevel=2)
             return Bound
-        workers = self.workers()
-        if workers > 1:
-            workers = pool().ensure(workers)
-        return functools.partial(NativeBound, code=code, workers=workers)
+
+        def bind(*given: Any) -> Bound:
+            workers = self.workers()
+            return NativeBound(*given, code=code, workers=pool().ensure(workers) if workers > 1 else 1)
+
+        return bind
+
+    def settings(self) -> Any:
+        return self.workers()
 
     def workers(self) -> int:
         """Threads that a program may take: as set, as OMP_NUM_THREADS says, or one for each usable processor."""

@@ -18,6 +18,8 @@ from staticnet.runtime.state import State
 
 #: nanoseconds; shorter runs do not let other Python threads go on
 _SHORT = 50_000
+#: bytes of a feed from which it pays to read it where the caller has it
+_LONG_FEED = 16 << 10
 
 
 class NativeBound(Bound):
@@ -46,6 +48,8 @@ class NativeBound(Bound):
         self._jobs: list[driver.Job] = []
         self.segments = self._segments()
         self._has_python = any(generated.routine is None for generated in program.code)
+        self._feed_places = self._places_of_feeds()
+        self.is_atomic = not self._has_python and not self.copies and len(self.segments) == 1
         self.calls = [self._single(number) for number in range(len(program.instructions))]
 
     # -- addresses ------------------------------------------------------------------------------
@@ -67,6 +71,26 @@ class NativeBound(Bound):
                 for entry, start in zip(entries, starts, strict=False)
             ]
         )
+
+    def _places_of_feeds(self) -> list[_FeedPlace]:
+        slots: dict[int, list[tuple[int, int]]] = {}
+        places = [place for entry in self.code.entries for place in entry.places]
+        for number, place in enumerate(places):
+            if place.region == "buffer":
+                storage = self.program.buffers[place.buffer].storage
+                slots.setdefault(storage, []).append((number, place.offset))
+        found = []
+        for slot, own in zip(self.program.feeds, self.feeds, strict=True):
+            is_long = own.nbytes >= _LONG_FEED and not self._is_seen_by_python(slot.buffer)
+            kind = _LongFeedPlace if is_long else _FeedPlace
+            found.append(kind(own, self._pointers, slots.get(self.program.buffers[slot.buffer].storage, [])))
+        return found
+
+    def _is_seen_by_python(self, buffer: int) -> bool:
+        """Whether a feed is read by kernels, or fetched: then it must lie where its arrays say."""
+        storage = self.program.buffers[buffer].storage
+        fetched = (*(slot.buffer for slot in self.program.outputs), *(copy.buffer for copy in self.program.copies))
+        return self._has_python or any(self.program.buffers[index].storage == storage for index in fetched)
 
     def _address(self, place: Place, worker: int) -> int:
         if place.region == "shared":
@@ -158,6 +182,8 @@ class NativeBound(Bound):
 
     def _refuse(self, number: int) -> None:
         """A native step refused its operands: its card's kernel says why."""
+        for place in self._feed_places:
+            place.settle()
         instruction = self.program.instructions[number]
         types = [self.program.buffers[index].type for index in instruction.inputs]
         need = instruction.op.scratch(*types)
@@ -167,13 +193,53 @@ class NativeBound(Bound):
             self.backend.call(instruction, inputs, outputs, self.backend.empty(need) if need else None)()
         except StaticnetError as error:
             raise self._at_origin(error, number) from None
-        raise CompilerError(f"native code of {instruction.op.title} refused what its kernel takes", instruction.origin)
+        message = f"native code of {instruction.op.title} refused what its kernel takes"
+        raise CompilerError(message, origin=instruction.origin)
 
     def run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         if self._has_python:
             self.backend.enter(self.program)
-        for target, source in zip(self.feeds, feeds, strict=True):
-            target[...] = source
+        for place, source in zip(self._feed_places, feeds, strict=True):
+            place.take(source)
         for segment in self.segments:
             segment()
-        return self.finish()
+        if self.copies:
+            return self.finish()
+        return [array.copy() for array in self.outputs]
+
+
+class _FeedPlace:
+    """Where a feed is read: a buffer of the program, or for long arrays the caller's own memory."""
+
+    def __init__(self, own: np.ndarray, pointers: np.ndarray, slots: Sequence[tuple[int, int]]):
+        self.own, self._pointers = own, pointers
+        self._slots = [slot for slot, _ in slots]
+        self._offsets = np.array([offset for _, offset in slots], np.int64)
+        self._address = own.ctypes.data
+
+    def take(self, source: np.ndarray) -> None:
+        """Let the program read a feed: a copy of a short one, or of one whose memory is not as kernels need it."""
+        self.own[...] = source
+
+
+    def settle(self) -> None:
+        """Have the feed where the program's arrays say."""
+
+
+class _LongFeedPlace(_FeedPlace):
+    _source: np.ndarray | None = None
+
+    def settle(self) -> None:
+        if self._source is not None:
+            self.own[...] = self._source
+
+    def take(self, source: np.ndarray) -> None:
+        flags = source.flags
+        if not (flags.c_contiguous and flags.aligned):
+            self.own[...] = source
+            source = self.own
+        self._source = source
+        address = source.__array_interface__["data"][0]
+        if address != self._address:
+            self._address = address
+            self._pointers[:, self._slots] = self._offsets + address

@@ -69,11 +69,13 @@ def load_code(program: Program, machine: Machine) -> Code:
                     places.append(Place("buffer", operand.buffer, operand.start * array.dtype.itemsize))
             if kernel.loop.extent:
                 calls.append((number, kernel, tuple(places)))
-    functions = [_function(kernel, machine) for _, kernel, _ in calls]
-    addresses = jit.load(functions, machine)
+    # Steps that are alike share their routine, so kernels are told apart by identity before they are printed.
+    kernels = {id(kernel): kernel for _, kernel, _ in calls}
+    functions = {key: _function(kernel, machine) for key, kernel in kernels.items()}
+    addresses = dict(zip(functions, jit.load(list(functions.values()), machine), strict=True))
+    costs = {key: iteration_cost(kernel, machine) for key, kernel in kernels.items()}
     entries = tuple(
-        _entry(number, kernel, address, places, machine)
-        for address, (number, kernel, places) in zip(addresses, calls, strict=True)
+        _entry(number, kernel, addresses[id(kernel)], places, costs[id(kernel)]) for number, kernel, places in calls
     )
     return Code(entries, *workspace_bytes(program.code))
 
@@ -86,8 +88,8 @@ def _function(kernel: Kernel, machine: Machine) -> tuple[str, str]:
     return entry_symbol(name), text + wrap(name, len(kernel.arrays))
 
 
-def _entry(number: int, kernel: Kernel, address: int, places: tuple[Place, ...], machine: Machine) -> Entry:
-    cost, extent = iteration_cost(kernel, machine), kernel.loop.extent
+def _entry(number: int, kernel: Kernel, address: int, places: tuple[Place, ...], cost: float) -> Entry:
+    extent = kernel.loop.extent
     grain = max(1, round(_WORTHWHILE / max(cost, 1e-3)))
     if kernel.loop.kind == "vector":
         grain = -(-grain // 64) * 64  # whole cache lines

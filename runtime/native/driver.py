@@ -24,8 +24,8 @@ class Entry(NamedTuple):
     `function`: address of an entry (see `wrap`), or of any `i32 f(ptr arguments, i64 begin, i64 end)` that returns
     0 when all went well. `arguments`: address of its pointers, those of worker k lie k * `stride` bytes further (0:
     all have the same). Its `extent` iterations are shared out in multiples of `grain`; when there is only one such
-    multiple the calling thread does all. `independent`: the next entry neither reads what this one writes nor
-    writes what this one touches, so nobody waits between them.
+    multiple the calling thread does all. `independent`: this and the next entry are of one group, in which nobody
+    waits; of a group, however long, no entry reads or writes what another one writes.
     """
 
     function: int

@@ -12,7 +12,7 @@ block of memory, its fields on cache lines of their own:
     spin      how often a waiting worker looks before it sleeps, at most; at least a quarter of it
 
 An entry of extent `e` and grain `g` is cut into units of `g`; of m = min(workers, units) workers, number k takes
-units k * units / m to (k + 1) * units / m. Entries that one worker does need no barrier among each other.
+units k * units / m to (k + 1) * units / m. Entries that worker 0 does alone need no barrier among each other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POOL = {
     "ready": 9 * _LINE,
 }
 POOL_BYTES = 10 * _LINE
-#: flag of an entry: the next one neither reads what it writes nor writes what it touches
+#: flag of an entry: it and the next one are of one group; no entry of a group touches what another of it writes
 INDEPENDENT = 1
 #: the word of a job has eight bits for it
 MOST_WORKERS = 255
@@ -195,7 +195,8 @@ wait:
   ret i64 %changed
 }
 
-; one worker's way through the table. `shared`: whether an entry was shared since the last barrier
+; one worker's way through the table. Since the last barrier: `shared`, whether an entry was shared; `mixed`, whether
+; there were several groups, all of worker 0: what then is shared may need any of them, so a group ends there
 define internal i64 @together(ptr %pool, ptr %table, i64 %first, i64 %last, i64 %worker, i64 %workers, i64 %budget0)
     nounwind noinline {
 entry:
@@ -209,6 +210,7 @@ loop:
   %index = phi i64 [ %first, %begin ], [ %following, %proceed ]
   %sharers = phi i64 [ %sharers0, %begin ], [ %sharers1, %proceed ]
   %shared = phi i1 [ false, %begin ], [ %shared2, %proceed ]
+  %mixed = phi i1 [ false, %begin ], [ %mixed2, %proceed ]
   %skips = phi i1 [ false, %begin ], [ %skips2, %proceed ]
   %budget = phi i64 [ %budget0, %begin ], [ %budget2, %proceed ]
   %following = add i64 %index, 1
@@ -234,9 +236,10 @@ ahead:
   %flags.p = getelementptr [6 x i64], ptr %table, i64 %index, i64 5
   %flags = load i64, ptr %flags.p
   %flag = and i64 %flags, $independent
-  %is_dependent = icmp eq i64 %flag, 0
+  %is_other_group = icmp eq i64 %flag, 0
+  %mixed1 = or i1 %mixed, %is_other_group
   %crosses = or i1 %shared1, %next_shared
-  %meets = and i1 %crosses, %is_dependent
+  %meets = and i1 %crosses, %mixed1
   br i1 %meets, label %meet, label %proceed
 meet:
   %budget1 = call i64 @barrier(ptr %pool, i64 %workers, i64 %budget)
@@ -245,6 +248,7 @@ meet:
   br i1 %stops, label %finish, label %proceed
 proceed:
   %shared2 = phi i1 [ %shared1, %ahead ], [ false, %meet ]
+  %mixed2 = phi i1 [ %mixed1, %ahead ], [ false, %meet ]
   %skips2 = phi i1 [ %skips1, %ahead ], [ false, %meet ]
   %budget2 = phi i64 [ %budget, %ahead ], [ %budget1, %meet ]
   br label %loop

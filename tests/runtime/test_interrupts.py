@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import staticnet as sn
 from staticnet import nn, optim
 from staticnet.runtime.array_backend import ArrayBackend
+from staticnet.runtime.interrupts import undisturbed
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent another way there")
 
@@ -53,3 +55,45 @@ def test_an_error_in_the_step_restores_the_handler() -> None:
     with pytest.raises(ValueError, match="label 9"):
         step(images, labels * 0 + 9)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_and_an_error_are_both_heard() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, undisturbed():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ZeroDivisionError
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+    with undisturbed():
+        pass  # what was heard before is not heard again
+
+
+def test_blocks_inside_each_other_hold_it_to_the_end_of_the_outermost() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+    assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_users_own_stays() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert heard == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_leave_the_handler_alone() -> None:
+    seen: list[object] = []
+
+    def job() -> None:
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join(20)
+    assert seen == [signal.default_int_handler]

@@ -19,7 +19,7 @@ from staticnet.compiler.ops.base import F
 from staticnet.compiler.pipeline import pipeline
 from staticnet.compiler.target import REFERENCE
 from staticnet.runtime.executor import Executor
-from staticnet.runtime.locks import StateLock, _root
+from staticnet.runtime.locks import Domain, StateLock, _root
 from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.state import State
 from tests.compiler.graphs import make_graph
@@ -266,6 +266,34 @@ def test_an_error_inside_frees_the_lock() -> None:
             raise ZeroDivisionError
     with lock.writing():
         pass
+
+
+class Interrupted:
+    """A domain's mutex: when it is given back for the first time, Ctrl-C is heard."""
+
+    def __init__(self, domain: Domain):
+        self.domain, self.mutex = domain, domain.mutex
+
+    def __enter__(self) -> None:
+        self.mutex.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.mutex.release()
+        self.domain.mutex = self.mutex
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("side", ["reading", "writing"])
+def test_an_interruption_on_the_way_in_frees_the_lock(side: str) -> None:
+    state = State(np.zeros(1))
+    lock = StateLock([state])
+    domain = state.domain
+    assert domain is not None
+    domain.mutex = Interrupted(domain)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt), getattr(lock, side)():
+        pytest.fail("it is not inside")
+    assert not domain.is_held
+    state.set([1.0])
 
 
 def test_locks_merge_while_one_of_them_is_held() -> None:

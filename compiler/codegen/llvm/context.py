@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from staticnet.compiler.codegen.llvm.block import Text
 from staticnet.compiler.codegen.llvm.types import number, spread, steps, value_type, vector
-from staticnet.compiler.codegen.loops.form import Affine, Bound, Var
+from staticnet.compiler.codegen.loops.form import Affine, Bound
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.dtypes import DType, bool_
 
@@ -30,7 +30,7 @@ class Operand(NamedTuple):
 class Lanes:
     """The lanes of one pass of a vector loop: lane i is at `var` + i; where `mask` does not hold it is not there."""
 
-    var: Var
+    var: str
     count: int
     mask: str | None = None
 
@@ -65,9 +65,9 @@ class Context:
         self.text = Text()
         self.declarations: dict[str, None] = {}
         #: each loop variable as a number or a name; in a vector loop that of the first lane
-        self.variables: dict[Var, int | str] = {}
+        self.variables: dict[str, int | str] = {}
         #: the least and the greatest value of each variable; None where only the caller knows
-        self.ranges: dict[Var, tuple[int, int | None]] = {}
+        self.ranges: dict[str, tuple[int, int | None]] = {}
         self.lanes: Lanes | None = None
         self._emitters: dict[int, Emitter] = {}
 
@@ -110,19 +110,24 @@ class Context:
 
     def step(self, index: Affine) -> int:
         """By how much an index grows from lane to lane."""
-        return index.factor(self.lanes.var) if self.lanes else 0
+        if self.lanes is not None:
+            for var, factor in index.terms:
+                if var.name == self.lanes.var:
+                    return factor
+        return 0
 
     def parts(self, index: Affine) -> tuple[int, list[tuple[str, int]]]:
         """An index (of the first lane) as a constant and names with factors, those of outer loops first."""
-        constant, named = index.constant, []
+        constant = index.constant
+        named: list[tuple[int, str, int]] = []
         for var, factor in index.terms:
-            value = self.variables[var]
+            value = self.variables[var.name]
             if isinstance(value, int):
                 constant += factor * value
             else:
                 named.append((self.text.levels[value], value, factor))
         named.sort()
-        return constant, [(name, factor) for _, name, factor in named]
+        return constant, [term[1:] for term in named]
 
     def scalar_index(self, index: Affine) -> Operand:
         """An index (of the first lane) as an i64."""
@@ -193,9 +198,9 @@ class Context:
         low: int | None = index.constant
         high: int | None = index.constant
         for var, factor in index.terms:
-            value = self.variables[var]
-            fixed = isinstance(value, int) and not self.step(Affine(((var, 1),)))
-            first, last = (value, value) if fixed else self.ranges[var]
+            value = self.variables[var.name]
+            fixed = isinstance(value, int) and not (self.lanes and self.lanes.var == var.name)
+            first, last = (value, value) if fixed else self.ranges[var.name]
             if factor < 0:
                 first, last = last, first
             low = None if low is None or first is None else low + factor * first  # type: ignore[operator]

@@ -29,7 +29,8 @@ def print_kernel(kernel: Kernel, machine: Machine, symbol: str) -> str:
 class _Printer(Statements):
     def __init__(self, kernel: Kernel, machine: Machine):
         super().__init__(kernel, machine)
-        self.lanes_width = lanes_loops_width(kernel, machine)
+        self.lanes_width, self.lanes_masks = lanes_loops_width(kernel, machine)
+        self._pieces: dict[int, list[Strip]] = {}
         #: registers that are kept in lanes from one vector loop to the next
         self.kept: set[Register] = set()
 
@@ -80,17 +81,17 @@ class _Printer(Statements):
     # -- the outer loop -----------------------------------------------------------------------------
 
     def outer_serial(self, loop: For) -> None:
-        self.context.ranges[loop.var] = (0, None)
+        self.context.ranges[loop.var.name] = (0, None)
         with self.counting(loop, "%begin0", "%end0", 1):
             self.block(loop.body)
 
     def outer_vector(self, loop: For) -> None:
         """Wide strips as long as they fit, then narrow ones under a mask (or one by one where there are no masks)."""
         survey, text = self.survey(loop.body), self.text
-        width = lanes_of(survey, self.machine)
-        wide = width * unrolling(survey)
-        masks = masks_all(self.machine, survey.accessed)
-        self.context.ranges[loop.var] = (0, None)
+        width = lanes_of(survey, loop.var, self.machine)
+        wide = width * unrolling(survey, loop.var)
+        masks = masks_all(survey, loop.var, self.machine)
+        self.context.ranges[loop.var.name] = (0, None)
         count = text.do("sub i64 %end0, %begin0")
         whole = text.do(f"and i64 {count}, {-wide}")
         middle = text.do(f"add i64 %begin0, {whole}")
@@ -105,7 +106,7 @@ class _Printer(Statements):
                 if lanes == 1:
                     self.strip(loop, survey, 1, None, {})
                     return
-                left = text.do(f"sub i64 %end0, {self.context.variables[loop.var]}")
+                left = text.do(f"sub i64 %end0, {self.context.variables[loop.var.name]}")
                 left = self.context.call("llvm.smin.i64", "i64", f"i64 {left}", f"i64 {lanes}")
                 short = Operand(text.do(f"trunc i64 {left} to i32"))
                 limit = self.context.spread_type(short, "i32", lanes)
@@ -121,10 +122,10 @@ class _Printer(Statements):
         with self.keeping(loop):
             if loop.kind == "unroll" or loop.extent == 1:
                 for value in range(loop.extent):
-                    self.context.variables[loop.var] = value
+                    self.context.variables[loop.var.name] = value
                     self.block(loop.body)
             elif loop.extent:
-                self.context.ranges[loop.var] = (0, loop.extent - 1)
+                self.context.ranges[loop.var.name] = (0, loop.extent - 1)
                 with self.counting(loop, "0", str(loop.extent), 1):
                     self.block(loop.body)
 
@@ -181,25 +182,31 @@ class _Printer(Statements):
 
     def pieces(self, loop: For) -> list[Strip]:
         """What a vector or lanes loop is cut into."""
-        survey = self.survey(loop.body)
-        masks = masks_all(self.machine, survey.accessed)
+        if id(loop) not in self._pieces:
+            self._pieces[id(loop)] = self.cut(loop)
+        return self._pieces[id(loop)]
+
+    def cut(self, loop: For) -> list[Strip]:
         if loop.kind == "vector":
-            return strips(loop.extent, lanes_of(survey, self.machine), unrolling(survey), masks)
+            survey = self.survey(loop.body)
+            width = lanes_of(survey, loop.var, self.machine)
+            masks = masks_all(survey, loop.var, self.machine)
+            return strips(loop.extent, width, unrolling(survey, loop.var), masks)
         return [
             Strip(piece.first + i * piece.lanes, 1, piece.lanes, piece.count)
-            for piece in strips(loop.extent, self.lanes_width, 1, masks)
+            for piece in strips(loop.extent, self.lanes_width, 1, self.lanes_masks)
             for i in range(piece.times)
         ]
 
     def piece(self, loop: For, survey: Survey, piece: Strip, outside: Cells) -> None:
         """One strip: a loop if it has several passes."""
         last = piece.first + piece.times * piece.lanes
-        self.context.ranges[loop.var] = (piece.first, min(last, loop.extent) - 1)
+        self.context.ranges[loop.var.name] = (piece.first, min(last, loop.extent) - 1)
         if piece.times > 1:
             with self.counting(loop, str(piece.first), str(last), piece.lanes):
                 self.strip(loop, survey, piece.lanes, None, outside)
             return
-        self.context.variables[loop.var] = piece.first
+        self.context.variables[loop.var.name] = piece.first
         mask = first(piece.count, piece.lanes) if piece.count < piece.lanes else None
         self.strip(loop, survey, piece.lanes, mask, outside)
 
@@ -211,7 +218,7 @@ class _Printer(Statements):
         registers, own = self.registers, survey.set_without(loop.var)
         registers.cells.update({register: dict(cells) for register, cells in outside.items()})
         if lanes > 1:
-            self.context.lanes, registers.per_lane = Lanes(loop.var, lanes, mask), own
+            self.context.lanes, registers.per_lane = Lanes(loop.var.name, lanes, mask), own
         self.block(loop.body)
         self.context.lanes, registers.per_lane = None, frozenset()
         registers.take(own)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from staticnet.compiler.codegen.llvm.arithmetic import Number, at_least, at_most, clamp, fma, polynomial, select
-from staticnet.compiler.codegen.llvm.vectors import scale_exponent
+from staticnet.compiler.codegen.llvm.scaling import scale_exponent
 
 
 @dataclass(frozen=True)

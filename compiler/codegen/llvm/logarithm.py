@@ -49,14 +49,14 @@ def _lowest(x: Number) -> float:
     return 2 / 3 if x.dtype.itemsize == 4 else 0.5**0.5
 
 
-def _split(x: Number) -> Split:
+def split(x: Number) -> Split:
     """Of a normal positive number."""
     bits = x.bits()
     k = (bits - x.number(_lowest(x)).bits()) >> format_of(x).fraction
     return Split(k, (bits - (k << format_of(x).fraction)).as_float() - 1)
 
 
-def _whole(k: Number, x: Number) -> Number:
+def whole(k: Number, x: Number) -> Number:
     """A small integer as a float; AVX2 has no instruction for 64 bits."""
     if x.dtype.itemsize == 4:
         return k.convert("sitofp", x.dtype)
@@ -65,7 +65,7 @@ def _whole(k: Number, x: Number) -> Number:
 
 
 def _log1p_near(f: Number) -> Number:
-    """log1p of a number that _split gives."""
+    """log1p of a number that split gives."""
     if f.dtype.itemsize == 4:
         return fma(f * f, polynomial(f, SINGLE), f)
     s = f / (f + 2)
@@ -88,8 +88,8 @@ def _special(x: Number, zero: float) -> Number:
 def log(x: Number) -> Number:
     fraction = format_of(x).fraction
     small = x < float(np.finfo(x.dtype.numpy).tiny)
-    parts = _split(select(small, x * 2.0**fraction, x))
-    k = _whole(parts.k, x)
+    parts = split(select(small, x * 2.0**fraction, x))
+    k = whole(parts.k, x)
     result = _sum(select(small, k - float(fraction), k), _log1p_near(parts.fraction))
     return select((x > 0) & (x < np.inf), result, _special(x, 0.0))
 
@@ -100,11 +100,11 @@ def log1p(x: Number) -> Number:
     high, low = select(x > 1, x, 1), select(x > 1, x.number(1), x)
     u = high + low
     rounded_off = low - (u - high)
-    parts = _split(u)
+    parts = split(u)
     # 2 ** (1 - k), which does not become negative, and half of it
     inverse = (x.number(2.0).bits() - (parts.k << own.fraction)).as_float()
     f = fma(rounded_off * 0.5, inverse, parts.fraction)
-    result = _sum(_whole(parts.k, x), _log1p_near(f))
+    result = _sum(whole(parts.k, x), _log1p_near(f))
     result = select(x.absolute() < own.tiny, x, result)
     return select((x > -1) & (x < np.inf), result, _special(x, -1.0))
 

@@ -6,7 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from staticnet.compiler.codegen.llvm import conversions, erf, exponential, integers, logarithm, rounding
+from staticnet.compiler.codegen.llvm import (
+    conversions,
+    division,
+    erf,
+    exponential,
+    integers,
+    logarithm,
+    power,
+    rounding,
+    trigonometric,
+)
 from staticnet.compiler.codegen.llvm.arithmetic import Emitter, Number, fma, select, working
 from staticnet.compiler.dtypes import DType, bool_
 
@@ -96,6 +106,7 @@ INTEGER: dict[str, Callable[..., Number]] = {
     "multiply_high": integers.multiply_high,
     "floor_divide": integers.floor_divide,
     "remainder": integers.remainder,
+    "power": power.power,
     "maximum": integers.maximum,
     "minimum": integers.minimum,
     "negative": lambda x: -x,
@@ -131,6 +142,11 @@ FLOAT: dict[str, Callable[..., Number]] = {
     "log1p": logarithm.log1p,
     "softplus": logarithm.softplus,
     "erf": erf.erf,
+    "sin": trigonometric.sin,
+    "cos": trigonometric.cos,
+    "power": power.power,
+    "floor_divide": division.floor_divide,
+    "remainder": division.remainder,
     "isnan": lambda x: x.is_nan(),
     "isinf": lambda x: x.absolute().equal(np.inf),
 }

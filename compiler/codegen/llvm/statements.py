@@ -175,7 +175,7 @@ class Statements(ABC):
         label, after = text.fresh("loop"), text.fresh("after")
         self.memory.open(label, True, self.changing(loop, survey), certain=True)
         name = text.define("%i")
-        self.context.variables[loop.var] = name
+        self.context.variables[loop.var.name] = name
         entered = registers.enter(survey.modified)
         yield
         following = text.define("%i")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from staticnet.compiler.codegen.llvm.memory import has_masks
 from staticnet.compiler.codegen.llvm.survey import Survey
-from staticnet.compiler.codegen.loops.form import For, Kernel, Load
+from staticnet.compiler.codegen.loops.form import For, Kernel, Store, Var
 from staticnet.compiler.codegen.machine import Machine
-from staticnet.compiler.dtypes import DType
 
 #: what a pass over wider strips may cost, by the number of vectors in a strip
 _BUDGETS = ((4, 8), (2, 24))
@@ -24,16 +23,19 @@ class Strip:
     count: int
 
 
-def lanes_of(survey: Survey, machine: Machine) -> int:
-    """Lanes in one vector of the element type that a loop mostly works on: the widest floating-point one, if any."""
+def lanes_of(survey: Survey, var: Var, machine: Machine) -> int:
+    """Lanes in one vector of the element type that a loop mostly works on: the widest floating-point one, if any.
+
+    Elements that lie apart are fetched one by one or four bytes each, so short ones make no more lanes.
+    """
     floats = [max(4, dtype.itemsize) for dtype in survey.dtypes if dtype.is_float]
     sizes = floats or [dtype.itemsize for dtype in survey.dtypes] or [8]
-    return machine.lanes(max(sizes))
+    return machine.lanes(max(*sizes, 4 if survey.scattered(var) else 1))
 
 
-def unrolling(survey: Survey) -> int:
+def unrolling(survey: Survey, var: Var) -> int:
     """How many vectors one pass takes: several if it is short, so that their instructions overlap."""
-    if any(isinstance(value, Load) and value.offset is not None for value in survey.values):
+    if survey.scattered(var):
         return 1
     cells = sum(max(1, _size(register.shape)) for register in survey.modified)
     cost = max(survey.cost, cells)
@@ -47,9 +49,12 @@ def _size(shape: tuple[int, ...]) -> int:
     return total
 
 
-def masks_all(machine: Machine, dtypes: frozenset[DType]) -> bool:
+def masks_all(survey: Survey, var: Var, machine: Machine) -> bool:
     """Whether a vector of which some lanes are not there can be loaded and stored."""
-    return all(has_masks(machine.features, dtype) for dtype in dtypes)
+    stores = (access for access in survey.scattered(var) if isinstance(access, Store))
+    return all(has_masks(machine.features, dtype) for dtype in survey.accessed) and all(
+        "+avx512f" in machine.features.split(",") and store.array.dtype.itemsize >= 4 for store in stores
+    )
 
 
 def strips(extent: int, width: int, times: int, masks: bool) -> list[Strip]:
@@ -75,6 +80,6 @@ def strips(extent: int, width: int, times: int, masks: bool) -> list[Strip]:
 def lanes_loops_width(kernel: Kernel, machine: Machine) -> tuple[int, bool]:
     """Lanes in a vector, and whether they can be masked: one answer for all `lanes` loops, for they share registers."""
     loops = [s for s in Survey((kernel.loop,)).statements if isinstance(s, For) and s.kind == "lanes"]
-    surveys = [Survey(loop.body) for loop in loops]
-    width = min((lanes_of(survey, machine) for survey in surveys), default=1)
-    return width, all(masks_all(machine, survey.accessed) for survey in surveys)
+    surveys = [(Survey(loop.body), loop.var, machine) for loop in loops]
+    width = min((lanes_of(*survey) for survey in surveys), default=1)
+    return width, all(masks_all(*survey) for survey in surveys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from staticnet.compiler.codegen.loops.form import (
@@ -61,6 +61,7 @@ class Survey:
     """Facts about a block of statements."""
 
     body: tuple[Statement, ...]
+    _without: dict[Var, frozenset[Register]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
@@ -78,8 +79,11 @@ class Survey:
 
     def set_without(self, var: Var) -> frozenset[Register]:
         """Registers that are set at places that do not depend on a variable."""
-        sets = (s for s in self.statements if isinstance(s, Set))
-        return frozenset(s.register for s in sets if not any(part.factor(var) for part in s.index))
+        if var not in self._without:
+            sets = (s for s in self.statements if isinstance(s, Set))
+            found = frozenset(s.register for s in sets if not any(part.factor(var) for part in s.index))
+            self._without[var] = found
+        return self._without[var]
 
     @cached_property
     def modified(self) -> tuple[Register, ...]:
@@ -136,6 +140,11 @@ class Survey:
     def accessed(self) -> frozenset[DType]:
         """Element types in memory."""
         return frozenset(v.array.dtype for v in (*self.values, *self.stores) if isinstance(v, (Load, Store)))
+
+    def scattered(self, var: Var) -> tuple[Load | Store, ...]:
+        """Loads and stores whose places for neighbours of a loop variable are neither the same nor neighbours."""
+        accesses = (v for v in (*self.values, *self.stores) if isinstance(v, (Load, Store)))
+        return tuple(a for a in accesses if a.offset is not None or a.index.factor(var) not in {0, 1})
 
     @cached_property
     def cost(self) -> int:

@@ -26,6 +26,8 @@ from staticnet.compiler.codegen.loops.convolution_parts import (
 )
 from staticnet.compiler.codegen.loops.convolution_piece import Phase, Piece
 from staticnet.compiler.codegen.loops.convolution_tiles import (
+    CLIPPED_CHANNELS,
+    CLIPPED_TAPS,
     Segment,
     Tile,
     blocks,
@@ -54,8 +56,6 @@ from staticnet.compiler.codegen.machine import Machine
 
 #: with fewer images than this, workers share out the rows of each
 FEW_IMAGES = 8
-#: pieces at the edge of an image are clipped if there are that many channels, and no more taps across
-CLIPPED_CHANNELS, CLIPPED_TAPS = 8, 7
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Core:
         main = max(self.phases, key=lambda phase: phase.taps)
         height, width = main.height, main.width
         extents = min(height.count, self.block_rows), width.count, self.outputs
-        more = max(main.taps * self.channels, 1), self.lanes, self.machine.registers
+        more = max(main.taps * self.channels, 1), self.lanes, self.machine
         tile, cost = choose_tile(*extents, *more)
         if (
             not self.pads or self.depthwise or self.planar or self.source.dtype != self.dtype
@@ -303,11 +303,8 @@ class Core:
         segments = split(axis.count, self.tile.columns)
         if not self.clips:
             return segments
-        pieces = [
-            Segment(segment.start + i * segment.size, segment.size, 1) for segment in segments for i in range(segment.count)
-        ]
         joined: list[Segment] = []
-        for piece in pieces:
+        for piece in (piece for segment in segments for piece in segment.pieces()):
             before = joined[-1] if joined else None
             if before and before.size == piece.size and all(
                 axis.clipped(each.start, each.size, self.width) is None for each in (before, piece)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from staticnet.compiler.codegen.machine import Machine
+
+#: pieces at the edge of an image are clipped if there are that many channels, and no more taps across
+CLIPPED_CHANNELS, CLIPPED_TAPS = 8, 7
 
 # -- loops ---------------------------------------------------------------------------------
 
@@ -50,6 +55,11 @@ class Segment:
     size: int
     count: int
 
+    def pieces(self) -> Iterator[Segment]:
+        """Each piece as a segment of its own."""
+        for number in range(self.count):
+            yield Segment(self.start + number * self.size, self.size, 1)
+
 
 def split(total: int, most: int) -> list[Segment]:
     """Pieces of nearly equal size, at most `most`."""
@@ -81,14 +91,16 @@ class Tile:
 
 
 def choose_tile(
-    height: int, width: int, channels: int, depth: int, lanes: int, registers: int, most_rows: int = 1 << 30
+    height: int, width: int, channels: int, depth: int, lanes: int, machine: Machine, most_rows: int = 1 << 30
 ) -> tuple[Tile, float]:
     """The tile that takes the fewest slots for a `height` x `width` x `channels` result, and how many it takes.
 
     A slot is half a cycle of a core with two multiply-add units and two load ports: a tile takes as many as it
     has products or loads in each of `depth` steps, and at least the eight that hide the latency of an addition.
+    The weights of a block of channels should stay in the cache: the part of it that they take costs something.
     """
     best: tuple[float, Tile] | None = None
+    registers = machine.registers
     spare = 1 if registers >= 32 else 2
     for vectors in range(1, min(4, -(-channels // lanes)) + 1):
         most = (registers - vectors - spare) // vectors
@@ -104,7 +116,8 @@ def choose_tile(
                             ends = 10 + 3 * pixels * wide
                             cost += (depth * steps + ends) * block.count * down.count * across.count
                             copies += 1
-                cost *= 1 + 0.01 * copies
+                weights = depth * vectors * machine.vector_bytes
+                cost *= 1 + 0.01 * copies + 0.2 * weights / machine.l2_bytes
                 if best is None or cost < best[0]:
                     best = cost, Tile(rows, columns, vectors)
     assert best is not None
@@ -113,39 +126,47 @@ def choose_tile(
 
 @dataclass(frozen=True)
 class RowTile:
-    """`rows` of the innermost of `outer` loops and all of `inner` ones, times `vectors` of output channels."""
+    """`rows` sums (never more than `most`) of as many vectors of output channels as are kept in registers."""
 
-    outer: tuple[Step, ...]
-    inner: tuple[Step, ...]
     rows: int
+    most: int
     vectors: int
 
 
-def choose_rows(steps: Sequence[Step], channels: int, windows: int, lanes: int, registers: int) -> RowTile:
-    """The tile that takes the fewest slots, as `choose_tile` counts them."""
+def innermost(extents: Sequence[int], most: int) -> tuple[int, int]:
+    """The innermost loop that does not fit into `most` rows with those inside it, -1 if all do, and the rows of these."""
+    depth, inside = len(extents) - 1, 1
+    while depth >= 0 and extents[depth] * inside <= most:
+        inside *= extents[depth]
+        depth -= 1
+    return depth, inside
+
+
+def choose_rows(
+    extents: Sequence[int], channels: int, windows: int, lanes: int, registers: int
+) -> tuple[RowTile, float]:
+    """The tile that takes the fewest slots, as `choose_tile` counts them, for loops of these extents over rows."""
     best: tuple[float, RowTile] | None = None
     spare = 1 if registers >= 32 else 2
-    steps = tuple(steps) or (Step(1, (0, 0)),)
     for vectors in range(1, min(4, -(-channels // lanes)) + 1):
         most = (registers - vectors - spare) // vectors
-        depth, inside = len(steps) - 1, 1
-        while depth and steps[depth].extent * inside <= most:
-            inside *= steps[depth].extent
-            depth -= 1
-        outside = 1
-        for step in steps[:depth]:
-            outside *= step.extent
-        for rows in range(1, min(most // inside, steps[depth].extent) + 1):
+        depth, inside = innermost(extents, most)
+        outside, cut = 1, 1
+        if depth >= 0:
+            cut = extents[depth]
+            for extent in extents[:depth]:
+                outside *= extent
+        for rows in range(1, min(most // inside, cut) + 1):
             cost, copies = 0.0, 0
             for block in blocks(channels, vectors * lanes):
                 wide = -(-block.size // lanes)
-                for segment in split(steps[depth].extent, rows):
+                for segment in split(cut, rows):
                     size = segment.size * inside
                     slots = max(size * wide, size + wide, 8) + 1.5
                     cost += (windows * slots + 10 + 4 * size * wide) * segment.count * outside * block.count
                     copies += 1
             cost *= 1 + 0.01 * copies
             if best is None or cost < best[0]:
-                best = cost, RowTile(steps[: depth + 1], steps[depth + 1 :], rows, vectors)
+                best = cost, RowTile(rows * inside, most, vectors)
     assert best is not None
-    return best[1]
+    return best[1], best[0]

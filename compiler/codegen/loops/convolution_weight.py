@@ -10,7 +10,7 @@ own, how many does not depend on the workers; a second kernel adds them in order
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from staticnet.compiler.codegen.loops.convolution_parts import (
@@ -27,14 +27,19 @@ from staticnet.compiler.codegen.loops.convolution_parts import (
     loop,
 )
 from staticnet.compiler.codegen.loops.convolution_tiles import (
+    CLIPPED_CHANNELS,
+    CLIPPED_TAPS,
+    RowTile,
     Segment,
     Step,
     blocks,
     choose_rows,
+    innermost,
     merge,
     row_major,
     split,
 )
+from staticnet.compiler.codegen.loops.convolution_weight_piece import WeightPiece
 from staticnet.compiler.codegen.loops.describe import Finish, anchors
 from staticnet.compiler.codegen.loops.form import (
     Affine,
@@ -43,9 +48,7 @@ from staticnet.compiler.codegen.loops.form import (
     If,
     Kernel,
     Load,
-    Register,
     Routine,
-    Set,
     Statement,
     Store,
     Value,
@@ -54,7 +57,7 @@ from staticnet.compiler.codegen.loops.form import (
     const,
     within,
 )
-from staticnet.compiler.codegen.loops.operations import add, cast, multiply_add
+from staticnet.compiler.codegen.loops.operations import add, cast
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.ops.conv import Conv2dWeightGrad
 
@@ -141,6 +144,41 @@ class Gradient:
             most = min(most, max(1, self.down.count // MOST_CHUNKS))
         return split(self.down.count, max(1, most))[0].size
 
+    # -- tiles ------------------------------------------------------------------------------------
+
+    @cached_property
+    def pads(self) -> bool:
+        """Whether windows see pixels outside the image."""
+        return not (self.down.is_inside(self.height) and self.across.is_inside(self.width))
+
+    @cached_property
+    def copies(self) -> bool:
+        """Whether blocks of x are copied: with padding around them, in another dtype, or channels last."""
+        planar = self.depthwise and is_planar(self.x)
+        return planar or self.x.dtype != self.dtype or (self.pads and not self.tile[1])
+
+    @cached_property
+    def tile(self) -> tuple[RowTile, bool]:
+        """The tile, and whether windows of a tap outside the image are left out: else they see zeros of a copy."""
+        more = self.outputs, self.windows, self.lanes, self.machine.registers
+        if self.planar:
+            order = (self.channels, self.down.taps * self.across.taps)
+        else:
+            order = (self.down.taps, self.across.taps * self.channels)
+        tile, cost = choose_rows(order, *more)
+        if not self.pads or self.depthwise or self.planar or self.x.dtype != self.dtype:
+            return tile, False
+        if self.channels < CLIPPED_CHANNELS or self.across.taps > CLIPPED_TAPS:
+            return tile, False
+        clipped, other = choose_rows((self.down.taps, self.across.taps, self.channels), *more)
+        useful = self.down.useful(self.height) * self.across.useful(self.width)
+        return (clipped, True) if other * useful < cost else (tile, False)
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """All windows of a row."""
+        return 0, self.across.count
+
     # -- sums -------------------------------------------------------------------------------------
 
     @cached_property
@@ -166,7 +204,8 @@ class Gradient:
         zero = Store(self.sums, chunk * size + lane, const(0, self.dtype))
         body: list[Statement] = [For(lane, size, (zero,), "vector")]
         if self.by_rows:
-            body += loop(names, "image", self.images, lambda image: self.part(names, chunk * size, image, affine(chunk)))
+            rows = affine(chunk)
+            body += loop(names, "image", self.images, lambda image: self.part(names, chunk * size, image, rows))
             return Kernel("weight_gradient", For(chunk, self.chunks, tuple(body)))
         each = -(-self.images // self.chunks)
         count = -(-self.down.count // self.block_rows)
@@ -174,7 +213,9 @@ class Gradient:
         def one(number: Affine) -> list[Statement]:
             image = chunk * each + number
             inside = loop(names, "rows", count, lambda rows: self.part(names, chunk * size, image, rows))
-            return inside if each * self.chunks == self.images else [If((within(image, 0, self.images),), tuple(inside))]
+            if each * self.chunks == self.images:
+                return inside
+            return [If((within(image, 0, self.images),), tuple(inside))]
 
         body += loop(names, "image", each, one)
         return Kernel("weight_gradient", For(chunk, self.chunks, tuple(body)))
@@ -185,8 +226,7 @@ class Gradient:
         body: list[Statement] = []
         full, rest = divmod(self.down.count, self.block_rows)
         count = full + (rest > 0)
-        inside = self.down.is_inside(self.height) and self.across.is_inside(self.width)
-        if not inside or self.x.dtype != self.dtype or (self.depthwise and is_planar(self.x)):
+        if self.copies:
             step = self.block_rows * self.down.stride
             rows = (self.block_rows - 1) * self.down.stride + self.down.end - self.down.offset
             columns = (self.across.count - 1) * self.across.stride + self.across.end - self.across.offset
@@ -214,104 +254,71 @@ class Gradient:
         whole = self.tiles(names, sums, x, g, start, self.block_rows)
         return [*body, If((within(number, 0, full),), tuple(whole), tuple(last))]
 
-    def tiles(
-        self, names: Names, sums: Affine, x: Source, g: Source, start: Affine, count: int
-    ) -> list[Statement]:
+    def tiles(self, names: Names, sums: Affine, x: Source, g: Source, start: Affine, count: int) -> list[Statement]:
         """Add those rows of windows to all sums, tile by tile."""
         strides = (x.strides[0] * self.down.step, x.strides[1] * self.across.step, x.strides[2])
-        order = sorted(range(3), key=lambda axis: -self.strides[axis])
-        steps = merge([Step(self.extents[axis], (strides[axis], self.strides[axis])) for axis in order])
-        tile = choose_rows(steps, self.outputs, self.windows, self.lanes, self.machine.registers)
-        *around, cut = tile.outer
-        first = x.at(start * self.down.stride + self.down.offset, self.across.offset, 0)
-
-        def of_group(group: Affine) -> list[Statement]:
-            body: list[Statement] = []
-            for block in blocks(self.outputs, tile.vectors * self.lanes):
-                body += loop(names, "block", block.count, lambda number, block=block: of_block(group, block, number))
-            return body
+        steps = [Step(*each) for each in zip(self.extents, zip(strides, self.strides, strict=True), strict=True)]
+        tile, clips = self.tile
+        first_row = start * self.down.stride + self.down.offset
+        first = x.at(first_row, self.across.offset, 0)
 
         def of_block(group: Affine, block: Segment, number: Affine) -> list[Statement]:
             output = number * block.size + block.start
             place = sums + group * (self.rows * self.wide) + output
-            at = first + group * (self.channels * x.strides[2])
-            if self.depthwise:
-                at = first + output * x.strides[2]
-            factor = g.at(start, 0, output * self.groups + group if self.depthwise else group * self.outputs + output)
-            return outer(around, place, at, lambda place, at: cuts(place, at, factor, block.size))
+            pixel = first + (output if self.depthwise else group * self.channels) * x.strides[2]
+            output = output * self.groups + group if self.depthwise else group * self.outputs + output
+            piece = WeightPiece(self, names, x, g, place, pixel, g.at(start, 0, output), block.size, count, self.whole)
+            if not clips:
+                return self.cuts(piece, merge(sorted(steps, key=lambda step: -step.strides[1])))
+            clipped = self.across.clipped(0, self.across.count, self.width)
 
-        def outer(steps: Sequence[Step], place: Affine, at: Affine, body) -> list[Statement]:
-            if not steps:
-                return body(place, at)
-            return loop(
-                names, "step", steps[0].extent,
-                lambda number: outer(
-                    steps[1:], place + number * steps[0].strides[1], at + number * steps[0].strides[0], body
-                ),
-            )  # fmt: skip
+            def of_row(row: Affine) -> list[Statement]:
+                guarded = piece.moved(steps[0], row)
+                if not self.down.is_inside(self.height):
+                    guarded = replace(guarded, row=first_row + row * self.down.step)
+                if clipped is None:
+                    return self.cuts(guarded, merge(steps[1:]))
+                body: list[Statement] = []
+                for tap, columns in enumerate(clipped):
+                    if columns[0] < columns[1]:
+                        shifted = replace(guarded.moved(steps[1], affine(tap)), columns=columns)
+                        body += self.cuts(shifted, merge(steps[2:]))
+                return body
 
-        def cuts(place: Affine, at: Affine, factor: Affine, outputs: int) -> list[Statement]:
-            body: list[Statement] = []
-            for segment in split(cut.extent, tile.rows):
-                inner = (Step(segment.size, cut.strides), *tile.inner)
+            return loop(names, "tap", self.down.taps, of_row)
 
-                def one(number: Affine, segment: Segment = segment, inner: tuple[Step, ...] = inner):
-                    begin = number * segment.size + segment.start
-                    return self.one(
-                        names, inner, place + begin * cut.strides[1], at + begin * cut.strides[0], factor, outputs,
-                        (x, g), count,
-                    )  # fmt: skip
-
-                body += loop(names, "cut", segment.count, one)
-            return body
+        def of_group(group: Affine) -> list[Statement]:
+            return [
+                statement
+                for block in blocks(self.outputs, tile.vectors * self.lanes)
+                for statement in loop(
+                    names, "block", block.count, lambda number, block=block: of_block(group, block, number)
+                )
+            ]  # fmt: skip
 
         return loop(names, "group", self.groups, of_group)
 
-    def one(
-        self, names: Names, steps: Sequence[Step], place: Affine, at: Affine, factor: Affine, outputs: int,
-        sources: tuple[Source, Source], count: int,
-    ) -> list[Statement]:  # fmt: skip
-        """One tile: its sums loaded, the windows added, stored."""
-        x, g = sources
-        along, each = (x.strides[2], self.groups) if self.depthwise else (0, 1)
-        rows = 1
-        for step in steps:
-            rows *= step.extent
-        sums = Register(names("sums").name, self.dtype, (rows, outputs))
-
-        def every_row(body) -> Statement:
-            lane = names("lane")
-            variables = [names("row") for _ in steps]
-            number, offsets = affine(0), (affine(0), affine(0))
-            for variable, step in zip(variables, steps, strict=True):
-                number = number * step.extent + variable
-                offsets = (offsets[0] + variable * step.strides[0], offsets[1] + variable * step.strides[1])
-            inside: Statement = For(lane, outputs, (body(number, lane, *offsets),), "lanes")
-            for variable, step in zip(reversed(variables), reversed(steps), strict=True):
-                inside = For(variable, step.extent, (inside,), "unroll")
-            return inside
-
-        def begin(number: Affine, lane, pixel: Affine, row: Affine) -> Statement:
-            return Set(sums, Load(self.dtype, self.sums, place + row + lane), (number, affine(lane)))
-
-        def end(number: Affine, lane, pixel: Affine, row: Affine) -> Statement:
-            return Store(self.sums, place + row + lane, sums[number, lane])
-
-        def windows(down: Affine, across: Affine) -> list[Statement]:
-            def product(number: Affine, lane, pixel: Affine, row: Affine) -> Statement:
-                corner = at + down * (self.down.stride * x.strides[0]) + across * (self.across.stride * x.strides[1])
-                left = cast(Load(x.array.dtype, x.array, corner + pixel + lane * along), self.dtype)
-                opposite = factor + down * g.strides[0] + across * g.strides[1] + lane * (each * g.strides[2])
-                right = Load(self.dtype, g.array, opposite)
-                return Set(sums, multiply_add(left, right, sums[number, lane]), (number, affine(lane)))
-
-            return [every_row(product)]
-
-        passing = loop(
-            names, "down", count,
-            lambda down: loop(names, "across", self.across.count, lambda across: windows(down, across)),
-        )  # fmt: skip
-        return [every_row(begin), *passing, every_row(end)]
+    def cuts(self, piece: WeightPiece, steps: Sequence[Step]) -> list[Statement]:
+        """All rows that `steps` lead through from those of `piece` on, so many at a time as a tile has."""
+        tile = self.tile[0]
+        depth, inside = innermost([step.extent for step in steps], tile.most)
+        if depth < 0:
+            return piece.statements(steps)
+        if depth:
+            return loop(
+                piece.names, "step", steps[0].extent,
+                lambda number: self.cuts(piece.moved(steps[0], number), steps[1:]),
+            )  # fmt: skip
+        body: list[Statement] = []
+        for segment in split(steps[0].extent, max(1, tile.rows // inside)):
+            rows = (Step(segment.size, steps[0].strides), *steps[1:])
+            body += loop(
+                piece.names, "cut", segment.count,
+                lambda number, segment=segment, rows=rows: piece.moved(
+                    steps[0], number * segment.size + segment.start
+                ).statements(rows),
+            )  # fmt: skip
+        return body
 
     # -- the result -------------------------------------------------------------------------------
 

@@ -24,21 +24,13 @@ from staticnet.compiler.codegen.loops.form import (
     within,
 )
 from staticnet.compiler.codegen.loops.nest import Nest, around, emit, plan_nest
-from staticnet.compiler.codegen.loops.tiling import emit_tiled
+from staticnet.compiler.codegen.loops.tiling import copy_loop
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.errors import RunError
 from staticnet.compiler.ir import Layout
 from staticnet.compiler.ops.leaf import Identity, StopGradient
 from staticnet.compiler.ops.shape import Broadcast, Reshape, Transpose, reshape_layout
 from staticnet.compiler.ops.slice import Concat, Pad, Slice, SliceScatter
-
-
-def copy_loop(x: View, out: View, machine: Machine, prefix: str = "i") -> For:
-    """out = x, of one shape."""
-    nest = plan_nest(out.shape, [out.strides, x.strides])
-    return emit_tiled(
-        nest, lambda index: [store(out, index, load(x, *index))], machine.lanes(out.dtype.itemsize), prefix
-    )
 
 
 @describes(Identity, StopGradient, Transpose, Broadcast, Slice)
@@ -111,7 +103,7 @@ def laid_over(
         moved = Load(x.dtype, x.array, x.at(*own), None, guard, const(value, x.dtype))
         return [store(out, index, moved)]
 
-    return Routine((Kernel(name, emit_tiled(nest, element, machine.lanes(out.dtype.itemsize))),))
+    return Routine((Kernel(name, emit(nest, element)),))
 
 
 @describes(Pad)

@@ -45,14 +45,25 @@ def pack_panel(
     return copied(names, side, depth, target, to, width, size, lanes)
 
 
-def pad(names: Names, side: Side, depth: int, name: str, gap: int) -> tuple[For, Side]:
-    """The loop that copies contiguous lines so that they lie `gap` further apart than they are long, and the copy."""
-    line, k = names("line"), names("k")
-    pitch = depth + gap
-    dtype = side.array.dtype
+def pad(
+    names: Names, side: Side, depth: int, name: str, dtype: DType, lanes: int, gap: int
+) -> tuple[For, Side]:
+    """The loop that copies lines so that each is contiguous and at least `gap` away from the next, and the copy."""
+    pitch = -(-depth // lanes) * lanes + gap
     target = Array(name, dtype, side.count * pitch, "shared")
-    body = For(k, depth, (Store(target, line * pitch + k, side.load(line, k, dtype)),), "vector")
-    return For(line, side.count, (body,)), Side(target, affine(0), side.count, pitch, 1)
+    across = replace(side, count=depth, line=side.step, step=side.line)
+    if turns(across, dtype):
+
+        def some(_: Affine, first: Affine, count: int) -> Sequence[Statement]:
+            lines = replace(across, start=across.start + first)
+            return pack_panel(names, lines, count, target, first * pitch, pitch, depth, lanes)
+
+        copying = each_piece(blocks(side.count, lanes), names("lines"), some)
+    else:
+        line, k = names("line"), names("k")
+        body = For(k, depth, (Store(target, line * pitch + k, side.load(line, k, dtype)),), "vector")
+        copying = For(line, side.count, (body,))
+    return copying, Side(target, affine(0), side.count, pitch, 1)
 
 
 def _gathered(

@@ -48,6 +48,7 @@ class Dots:
         p = self.product
         best: tuple[float, int, int] | None = None
         most = _STREAMS if p.x.count == 1 or clashes(p.y, p.machine) else p.machine.registers
+        length = p.depth * p.y.array.dtype.itemsize
         for rows in range(1, min(4, p.x.count) + 1):
             for columns in range(1, min(p.lanes, p.y.count) + 1):
                 if rows * columns + min(rows, columns) + 2 > p.machine.registers or rows + columns > most:
@@ -56,7 +57,8 @@ class Dots:
                 for down in split(p.x.count, rows):
                     for across in split(p.y.count, columns):
                         size = down.size * across.size
-                        step = max(size, down.size + across.size, 8) + 1.5
+                        again = across.size if down.count > 1 and across.size * length > p.machine.l1_bytes // 2 else 0
+                        step = max(size, down.size + across.size + again, 8) + 1.5
                         slots += (-(-p.depth // p.lanes) * step + 4 * size + 10) * down.count * across.count
                 if best is None or slots < best[0]:
                     best = slots, rows, columns
@@ -68,7 +70,9 @@ class Dots:
         """Roughly half cycles that all products take."""
         p = self.product
         scattered = 2.5 * p.x.count * p.y.count if p.dense != "y" else 0
-        return (self.shape[0] + scattered) * p.stacked
+        bytes_x = p.x.count * p.depth * p.x.array.dtype.itemsize
+        fetched = 0.03 * bytes_x * (-(-p.y.count // self.shape[2]) - 1) if bytes_x > p.machine.l2_bytes // 2 else 0
+        return (self.shape[0] + scattered + fetched) * p.stacked
 
     def routine(self) -> Routine:
         """One kernel: the stack, panels of y, tiles of x."""

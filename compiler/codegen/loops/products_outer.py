@@ -6,6 +6,7 @@ memory they are packed first, all at once or, where they change with the stack, 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from staticnet.compiler.codegen.loops.form import (
     For,
     Index,
     Kernel,
+    Load,
     Register,
     Routine,
     Set,
@@ -23,42 +25,93 @@ from staticnet.compiler.codegen.loops.form import (
     Value,
     affine,
     const,
-    Load,
 )
 from staticnet.compiler.codegen.loops.operations import add, multiply_add
-from staticnet.compiler.codegen.loops.packing import pack, packed_size, turns
-from staticnet.compiler.codegen.loops.products_parts import Product, Side, Stack
-from staticnet.compiler.codegen.loops.tiles import Tile, blocks, choose_tile, each_piece, split
+from staticnet.compiler.codegen.loops.packing import pack, pack_panel, packed_size, pad, turns
+from staticnet.compiler.codegen.loops.products_parts import Product, Side, Stack, clashes
+from staticnet.compiler.codegen.loops.tiles import Tile, blocks, choose_tile, each_piece, split, tile_slots
 
 #: products of one step of a tile that hide the latency of an addition
 _ENOUGH = 6
+#: with so many panels each worker finds some
+_MANY = 8
+#: what a kernel more costs, in slots
+_KERNEL = 400
+#: rows of y as far apart as this are not fetched ahead of their use
+_FAR = 1024
+#: numbers as far apart as this lie in different pages
+_PAGE = 4096
+#: lines of x that share places in the cache are moved so much apart
+_GAP_BYTES = 64
 #: operations on all results of a tile that may be printed out
 _PRINTED = 200
 
 
 @dataclass(frozen=True)
 class Outer:
-    """One way to make a product; `packs` says whether y is packed, `flipped` is for names only."""
+    """One way to make a product; `packs` says whether y is packed."""
 
     product: Product
     packs: bool
 
-    # -- what it costs ----------------------------------------------------------------------------
+    # -- how it is cut ----------------------------------------------------------------------------
 
     @cached_property
     def tile(self) -> Tile:
         p = self.product
-        tile = choose_tile(p.x.count, p.y.count, p.depth, p.lanes, p.machine.registers)
         if not self.crosses:
-            return tile
+            return choose_tile(p.x.count, p.y.count, p.depth, p.lanes, p.machine.registers)
         # Results are turned over before they are stored: squares of them lose least.
         rows = min(p.lanes, p.x.count, p.machine.registers - 4)
-        return replace(tile, rows=rows, vectors=1 if rows * 3 > p.machine.registers - 4 else 2)
+        vectors = 2 if rows * 2 + 3 <= p.machine.registers and p.y.count > p.lanes else 1
+        return Tile(rows, vectors, tile_slots(p.x.count, p.y.count, p.depth, p.lanes, rows, vectors))
 
     @property
     def crosses(self) -> bool:
         """Whether results are contiguous along the lines of x."""
         return self.product.dense == "x" and self.product.y.count > 1
+
+    @property
+    def width(self) -> int:
+        """Lines of y in a panel."""
+        return self.tile.vectors * self.product.lanes
+
+    @property
+    def row_tiles(self) -> int:
+        return -(-self.product.x.count // self.tile.rows)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.product.y.count // self.width)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether workers share out tiles of rows rather than panels, so that all of y is read by each."""
+        p = self.product
+        stays = p.y.count * p.depth * p.dtype.itemsize <= p.machine.l2_bytes // 2
+        return stays and self.panels < _MANY and self.row_tiles >= self.panels
+
+    @property
+    def pads(self) -> bool:
+        """Whether lines of x are copied first: where they would push each other out of the cache, or are converted."""
+        p = self.product
+        if not p.depth or any(axis.moves_x for axis in p.stack) or self.panels < 2:
+            return False
+        return p.x.array.dtype != p.dtype or (self.panels > 3 and self.is_scattered)
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether numbers of x that are used one after another push each other out of the cache."""
+        p = self.product
+        if p.x.step == 1:
+            return self.tile.rows > 4 and clashes(p.x, p.machine)
+        return self.bytes_x > p.machine.l2_bytes // 2 and abs(p.x.step) * p.x.array.dtype.itemsize >= _PAGE
+
+    @property
+    def bytes_x(self) -> int:
+        return self.product.x.count * self.product.depth * self.product.x.array.dtype.itemsize
+
+    # -- what it costs ----------------------------------------------------------------------------
 
     @cached_property
     def slots(self) -> float:
@@ -67,13 +120,21 @@ class Outer:
         total = self.tile.slots * p.stacked
         if self.packs:
             each = 1.0 if turns(p.y, p.dtype) else 0.6 if p.y.line == 1 else 3.0
-            total += each * p.y.count * p.depth * self.repeats + 40
+            total += each * p.y.count * p.depth * self.repeats + (_KERNEL if self.by_rows else 40)
         elif p.y.line != 1 and p.y.count > 1:
             total += 2.5 * p.y.count * p.depth * self.row_tiles * p.stacked
+        elif p.y.step * p.y.array.dtype.itemsize >= _FAR:
+            total *= 1.1 if clashes(replace(p.y, line=p.y.step), p.machine) else 1.03
         if self.crosses:
             total += 1.0 * p.x.count * p.y.count * p.stacked
         elif p.dense != "y":
             total += 2.5 * p.x.count * p.y.count * p.stacked
+        if self.bytes_x > p.machine.l2_bytes // 2 and not self.by_rows:
+            total += 0.02 * self.bytes_x * self.panels * p.stacked
+        if self.pads:
+            total += (0.6 if p.x.step == 1 else 1.2 if p.x.line == 1 else 3.0) * p.x.count * p.depth + _KERNEL
+        elif self.is_scattered:
+            total *= 1.3
         return total
 
     @property
@@ -84,72 +145,87 @@ class Outer:
             total *= axis.extent if axis.moves_y else 1
         return total
 
-    @property
-    def row_tiles(self) -> int:
-        return sum(segment.count for segment in split(self.product.x.count, self.tile.rows))
-
     # -- the routine ------------------------------------------------------------------------------
 
-    @property
-    def width(self) -> int:
-        """Lines of y in a panel."""
-        return self.tile.vectors * self.product.lanes
-
     def routine(self) -> Routine:
-        """Packing in a kernel of its own where one copy serves all products."""
+        """The kernels: copies that serve all workers, then the sums."""
         p = self.product
-        moved = [axis for axis in p.stack if axis.moves_y]
+        if not self.pads:
+            return Routine(tuple(self.kernels()))
+        gap = _GAP_BYTES // p.dtype.itemsize
+        copying, x = pad(p.names, p.x, p.depth, "lines", p.dtype, p.lanes, gap)
+        padded = replace(self, product=replace(p, x=x))
+        return Routine((Kernel(f"{p.name}_lines", copying), *padded.kernels()))
+
+    def kernels(self) -> list[Kernel]:
+        """Packing of y is a kernel of its own where each worker takes rows; else it is done panel by panel."""
+        p = self.product
+        moving = [axis for axis in p.stack if axis.moves_y]
         others = [axis for axis in p.stack if not axis.moves_y]
         if not self.packs or not p.depth:
-            return Routine((self.main(self.around(p.stack, self.tiles(p.y, self.width * p.y.line))),))
+            body = self.rows_first(p.y, self.width * p.y.line) if self.by_rows else self.panels_first(p.stack)
+            return [self.main(self.around(p.stack, body) if self.by_rows else body)]
+        if not self.by_rows:
+            return [self.main(self.panels_first(p.stack))]
         size = packed_size(p.y, p.depth, self.width)
-        target = Array("packed", p.dtype, size, "local" if moved else "shared")
-        packing = pack(p.names, p.y, p.depth, target, affine(0), self.width, p.lanes)
+        target = Array("packed", p.dtype, size, "local" if moving else "shared")
+        packing = pack(p.names, p.y, p.depth, target, self.width, p.lanes)
         copy = Side(target, affine(0), p.y.count, 1, self.width)
-        inside = self.around(others, self.tiles(copy, self.width * p.depth))
-        if not moved:
-            return Routine((Kernel(f"{p.name}_pack", packing), self.main(inside)))
-        return Routine((self.main(self.around(moved, [packing, *inside])),))
+        inside = self.around(others, self.rows_first(copy, self.width * p.depth))
+        if moving:
+            return [self.main(self.around(moving, [packing, *inside]))]
+        return [Kernel(f"{p.name}_pack", packing), self.main(inside)]
 
     def main(self, body: list[Statement]) -> Kernel:
-        """A kernel of statements; a single loop is its own."""
-        if len(body) == 1 and isinstance(body[0], For) and body[0].kind == "serial":
-            return Kernel(self.product.name, body[0])
-        return Kernel(self.product.name, For(self.product.names("once"), 1, tuple(body)))
+        """The kernel of the sums."""
+        (loop,) = body
+        assert isinstance(loop, For)
+        return Kernel(self.product.name, loop)
 
     @staticmethod
-    def around(stack: tuple[Stack, ...] | list[Stack], body: list[Statement]) -> list[Statement]:
+    def around(stack: Sequence[Stack], body: list[Statement]) -> list[Statement]:
         """Loops over the stack."""
         for axis in reversed(stack):
             ((variable, _),) = axis.variable.terms
             body = [For(variable, axis.extent, tuple(body))]
         return body
 
-    def tiles(self, y: Side, panel: int) -> list[Statement]:
-        """All tiles of one product; the panels of y lie `panel` elements apart."""
+    def rows_first(self, y: Side, pitch: int) -> list[Statement]:
+        """Tiles of rows, and in each all panels of y, which lie `pitch` elements apart."""
         p = self.product
-        across, down = blocks(p.y.count, self.width), split(p.x.count, self.tile.rows)
-        panels = sum(segment.count for segment in across)
 
-        def one(number: Affine, column: Affine, width: int, row: Affine, rows: int) -> list[Statement]:
-            return self.one(replace(y, start=y.start + number * panel), row, rows, column, width)
+        def tile(_: Affine, row: Affine, rows: int) -> list[Statement]:
+            def panel(number: Affine, column: Affine, width: int) -> list[Statement]:
+                return self.one(replace(y, start=y.start + number * pitch), row, rows, column, width)
 
-        def by_panels(number: Affine, column: Affine, width: int) -> list[Statement]:
-            return [
-                each_piece(down, p.names("tile"), lambda _, row, rows: one(number, column, width, row, rows))
-            ]
+            return [each_piece(blocks(p.y.count, self.width), p.names("panel"), panel)]
 
-        def by_rows(_: Affine, row: Affine, rows: int) -> list[Statement]:
-            return [
+        return [each_piece(split(p.x.count, self.tile.rows), p.names("tile"), tile)]
+
+    def panels_first(self, stack: Sequence[Stack]) -> list[Statement]:
+        """Panels of y, and in each all tiles of rows; a panel is packed when it is come to."""
+        p = self.product
+        packs = self.packs and p.depth > 0
+        moving = [axis for axis in stack if axis.moves_y or not packs]
+        others = [axis for axis in stack if axis not in moving]
+        target = Array("packed", p.dtype, p.depth * self.width, "local")
+        copy = Side(target, affine(0), p.y.count, 1, self.width)
+
+        def panel(_: Affine, column: Affine, width: int) -> list[Statement]:
+            lines = replace(p.y, start=p.y.start + column * p.y.line)
+            y = copy if packs else lines
+            tiles: list[Statement] = [
                 each_piece(
-                    across, p.names("panel"), lambda number, column, width: one(number, column, width, row, rows)
+                    split(p.x.count, self.tile.rows), p.names("tile"),
+                    lambda _, row, rows: self.one(y, row, rows, column, width),
                 )
-            ]
+            ]  # fmt: skip
+            if not packs:
+                return tiles
+            packing = pack_panel(p.names, lines, p.depth, target, affine(0), self.width, width, p.lanes)
+            return [*packing, *self.around(others, tiles)]
 
-        stays = p.y.count * p.depth * p.dtype.itemsize <= p.machine.l2_bytes // 2
-        if stays and self.row_tiles >= panels:
-            return [each_piece(down, p.names("tile"), by_rows)]
-        return [each_piece(across, p.names("panel"), by_panels)]
+        return self.around(moving, [each_piece(blocks(p.y.count, self.width), p.names("panel"), panel)])
 
     # -- one tile ---------------------------------------------------------------------------------
 

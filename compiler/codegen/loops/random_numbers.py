@@ -1,4 +1,6 @@
-"""Loop descriptions of random draws: a lane for each counter of Philox4x32-10, four words from it.
+"""Loop descriptions of random draws: a lane for each counter of Philox4x32-10, which gives four words.
+
+What the words of a counter give lies side by side in memory, so lanes are turned over before they are stored.
 
 J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -13,7 +15,6 @@ from staticnet.compiler.codegen.loops.filling import fill_kernel, is_empty
 from staticnet.compiler.codegen.loops.form import (
     Affine,
     For,
-    If,
     Kernel,
     Register,
     Routine,
@@ -23,6 +24,7 @@ from staticnet.compiler.codegen.loops.form import (
     Value,
     Var,
     View,
+    affine,
     const,
     load,
     position,
@@ -36,21 +38,27 @@ from staticnet.compiler.ops.philox import LOW, MULTIPLIERS, ROUNDS, WEYL
 from staticnet.compiler.ops.random import UNIFORM_BITS, RandomBits, RandomMask, RandomNormal, RandomUniform
 from staticnet.compiler.ops.shape import reshape_layout
 
-#: counters of one stretch, whose key is taken apart once
-_STRETCH = 1024
-
 _Draw = RandomBits | RandomMask | RandomUniform | RandomNormal
 #: the numbers that the four words of a counter give
 _Numbers = Callable[[Sequence[Value]], list[Value]]
 
-_SEED = (Register("seed_low", uint32), Register("seed_high", uint32))
-_STEP = (Register("step_low", uint32), Register("step_high", uint32))
-_WORDS = tuple(Register(f"word{k}", uint32) for k in range(4))
-_NEXT = tuple(Register(f"next{k}", uint32) for k in range(4))
+#: numbers of 32 bits, what lies above them is of no account: so a product needs one instruction
+_SEED = (Register("seed_low", uint64), Register("seed_high", uint64))
+_STEP = (Register("step_low", uint64), Register("step_high", uint64))
+_WORDS = tuple(Register(f"word{k}", uint64) for k in range(4))
+_NEXT = tuple(Register(f"next{k}", uint64) for k in range(4))
 
 
 def _word(value: int) -> Value:
-    return const(value, uint32)
+    return const(value, uint64)
+
+
+def _low(value: Value) -> Value:
+    return apply("bitwise_and", value, _word(LOW))
+
+
+def _high(value: Value) -> Value:
+    return apply("right_shift", value, _word(32))
 
 
 def _key(key: View) -> list[Statement]:
@@ -58,29 +66,21 @@ def _key(key: View) -> list[Statement]:
     found: list[Statement] = []
     for k, (low, high) in enumerate((_SEED, _STEP)):
         part = load(key, k)
-        found += [Set(low, _low(part)), Set(high, _low(apply("right_shift", part, const(32, uint64))))]
+        found += [Set(low, part), Set(high, _high(part))]
     return found
-
-
-def _low(value: Value) -> Value:
-    return cast(apply("bitwise_and", value, const(LOW, uint64)), uint32)
 
 
 def _philox(counter: Affine, stream: int) -> list[Statement]:
     """The words of a counter."""
-    start = (cast(position(counter), uint32), _STEP[1].value, _word(stream), _STEP[0].value)
+    start = (cast(position(counter), uint64), _STEP[1].value, _word(stream), _STEP[0].value)
     body: list[Statement] = [Set(word, value) for word, value in zip(_WORDS, start, strict=True)]
     c0, c1, c2, c3 = (word.value for word in _WORDS)
     for number in range(ROUNDS):
         k0, k1 = (
             add(half.value, _word(number * grows & LOW)) for half, grows in zip(_SEED, WEYL, strict=True)
         )
-        new = (
-            _xor(apply("multiply_high", c2, _word(MULTIPLIERS[1])), c1, k0),
-            multiply(c2, _word(MULTIPLIERS[1])),
-            _xor(apply("multiply_high", c0, _word(MULTIPLIERS[0])), c3, k1),
-            multiply(c0, _word(MULTIPLIERS[0])),
-        )
+        p0, p1 = (multiply(_low(c), _word(factor)) for c, factor in zip((c0, c2), MULTIPLIERS, strict=True))
+        new = (_xor(_high(p1), c1, k0), p1, _xor(_high(p0), c3, k1), p0)
         body += [Set(word, value) for word, value in zip(_NEXT, new, strict=True)]
         body += [Set(word, value.value) for word, value in zip(_WORDS, _NEXT, strict=True)]
     return body
@@ -90,7 +90,9 @@ def _xor(x: Value, y: Value, z: Value) -> Value:
     return apply("bitwise_xor", apply("bitwise_xor", x, y), z)
 
 
-def _draw(op: _Draw, key: View, out: View, count: int, numbers: _Numbers) -> Routine | None:
+def _draw(
+    op: _Draw, inputs: Sequence[View], out: View, machine: Machine, count: int, numbers: _Numbers
+) -> Routine | None:
     """`count` numbers from each counter, one behind the other. None where the result is no single line in memory."""
     if is_empty(out):
         return Routine()
@@ -98,33 +100,22 @@ def _draw(op: _Draw, key: View, out: View, count: int, numbers: _Numbers) -> Rou
     layout = reshape_layout(out.layout, (size,)) if size > 1 else Layout((1,), (1,), out.layout.offset)
     if layout is None:
         return None
-    line, counters = View(out.array, layout), -(-size // count)
-
-    def stretch(name: str, start: Affine | int, length: int) -> For:
-        lane = Var(f"{name}_counter")
-        counter = lane + start
-        values = numbers([word.value for word in _WORDS])
-        body = _philox(counter, op.stream)
-        for k, value in enumerate(values):
-            place = counter * count + k
-            guard = (within(place, 0, size),) if count * (counters - 1) + k >= size else ()
-            body.append(Store(line.array, line.at(place), value, None, guard))
-        return For(lane, length, tuple(body), "vector")
-
-    number = Var("stretch")
-    length = _length(counters)
-    whole, rest = divmod(counters, length)
-    inside: Statement = stretch("whole", number * length, length)
-    if rest:
-        inside = If((within(number, 0, whole),), (inside,), (stretch("rest", whole * length, rest),))
-    return Routine((Kernel(op.name, For(number, whole + bool(rest), (*_key(key), inside))),))
-
-
-def _length(counters: int) -> int:
-    """The length of a stretch: one that divides all counters, if it can be had."""
-    if counters <= _STRETCH:
-        return counters
-    return next((n for n in range(_STRETCH, _STRETCH // 2, -16) if counters % n == 0), _STRETCH)
+    lanes = machine.lanes(8)
+    line, group, lane = View(out.array, layout), Var("group"), Var("lane")
+    block = Register("block", out.dtype, (count, lanes))
+    body = _philox(group * lanes + lane, op.stream)
+    for k, value in enumerate(numbers([cast(word.value, uint32) for word in _WORDS])):
+        body.append(Set(block, value, (affine(k), affine(lane))))
+    row, column = Var("row"), Var("column")
+    place = group * (lanes * count) + row * count + column
+    guard = (within(place, 0, size),) if size % (lanes * count) else ()
+    write = Store(line.array, line.at(place), block[column, row], None, guard)
+    inside = (
+        *_key(inputs[0]),
+        For(lane, lanes, tuple(body), "lanes"),
+        For(row, lanes, (For(column, count, (write,), "lanes"),), "unroll"),
+    )
+    return Routine((Kernel(op.name, For(group, -(-size // (lanes * count)), inside)),))
 
 
 # -- what becomes of the words ----------------------------------------------------------------
@@ -133,7 +124,7 @@ def _length(counters: int) -> int:
 @describes(RandomBits)
 def random_bits(op: RandomBits, inputs: Sequence[View], outputs: Sequence[View], machine: Machine) -> Routine | None:
     """The words themselves."""
-    return _draw(op, inputs[0], outputs[0], 4, list)
+    return _draw(op, inputs, outputs[0], machine, 4, list)
 
 
 @describes(RandomMask)
@@ -142,9 +133,11 @@ def random_mask(op: RandomMask, inputs: Sequence[View], outputs: Sequence[View],
     threshold = round(op.rate * 2**32)
     if threshold > LOW:
         return Routine((fill_kernel(op.name, outputs[0], False),))
-    return _draw(
-        op, inputs[0], outputs[0], 4, lambda words: [apply("greater_equal", w, _word(threshold)) for w in words]
-    )
+
+    def masks(words: Sequence[Value]) -> list[Value]:
+        return [apply("greater_equal", word, const(threshold, uint32)) for word in words]
+
+    return _draw(op, inputs, outputs[0], machine, 4, masks)
 
 
 @describes(RandomUniform)
@@ -153,14 +146,14 @@ def random_uniform(
 ) -> Routine | None:
     """As many leading bits of a word, or of two, as the dtype has, as a fraction; all steps are exact."""
     bits = UNIFORM_BITS[op.dtype]
-    if op.dtype == float64:
-        return _draw(op, inputs[0], outputs[0], 2, lambda words: [multiply(w, _power(-53)) for w in _doubles(words)])
 
     def fractions(words: Sequence[Value]) -> list[Value]:
-        leading = [cast(apply("right_shift", word, _word(32 - bits)), int32) for word in words]
+        if op.dtype == float64:
+            return [multiply(both, _power(-53)) for both in _doubles(words)]
+        leading = [cast(apply("right_shift", word, const(32 - bits, uint32)), int32) for word in words]
         return [cast(multiply(cast(n, float32), const(2.0**-bits, float32)), op.dtype) for n in leading]
 
-    return _draw(op, inputs[0], outputs[0], 4, fractions)
+    return _draw(op, inputs, outputs[0], machine, _count(op), fractions)
 
 
 @describes(RandomNormal)
@@ -177,7 +170,12 @@ def random_normal(
             found += _box_muller(cast(words[k], float64), cast(words[k + 1], float64), 32)
         return [cast(value, op.dtype) for value in found]
 
-    return _draw(op, inputs[0], outputs[0], 2 if op.dtype == float64 else 4, normals)
+    return _draw(op, inputs, outputs[0], machine, _count(op), normals)
+
+
+def _count(op: RandomUniform | RandomNormal) -> int:
+    """How many numbers a counter gives."""
+    return 2 if op.dtype == float64 else 4
 
 
 def _power(exponent: int) -> Value:

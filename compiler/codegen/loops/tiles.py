@@ -69,23 +69,29 @@ class Tile:
     slots: float
 
 
-def choose_tile(rows: int, columns: int, depth: int, lanes: int, registers: int) -> Tile:
-    """The tile that takes the fewest slots for `rows` x `columns` sums of `depth` products.
+def tile_slots(rows: int, columns: int, depth: int, lanes: int, size: int, vectors: int) -> float:
+    """What tiles of `size` rows and `vectors` take for `rows` x `columns` sums of `depth` products, in slots.
 
     A slot is half a cycle of a core with two multiply-add units and two load ports: each step of the depth
     takes as many as there are products or loads in it, and at least the eight that hide the latency of an addition.
     """
+    slots = 0.0
+    for down in split(rows, size):
+        for across in blocks(columns, vectors * lanes):
+            wide = -(-across.size // lanes)
+            step = max(down.size * wide, down.size + wide, 8) + 1.5
+            slots += (depth * step + 10 + 3 * down.size * wide) * down.count * across.count
+    return slots
+
+
+def choose_tile(rows: int, columns: int, depth: int, lanes: int, registers: int) -> Tile:
+    """The tile that takes the fewest slots for `rows` x `columns` sums of `depth` products."""
     best: Tile | None = None
     spare = 1 if registers >= 32 else 2
     for vectors in range(1, min(16, -(-columns // lanes)) + 1):
         most = max(1, (registers - vectors - spare) // vectors)
         for size in range(1, min(rows, most) + 1):
-            slots = 0.0
-            for down in split(rows, size):
-                for across in blocks(columns, vectors * lanes):
-                    wide = -(-across.size // lanes)
-                    steps = max(down.size * wide, down.size + wide, 8) + 1.5
-                    slots += (depth * steps + 10 + 3 * down.size * wide) * down.count * across.count
+            slots = tile_slots(rows, columns, depth, lanes, size, vectors)
             if best is None or slots < best.slots:
                 best = Tile(size, vectors, slots)
     assert best is not None, (rows, columns)

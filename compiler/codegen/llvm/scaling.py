@@ -1,8 +1,8 @@
-"""What takes more than LLVM's common instructions: scaling by powers of two, and functions out of line."""
+"""Multiplication by powers of two that reaches beyond the normal range."""
 
 from __future__ import annotations
 
-from staticnet.compiler.codegen.llvm.arithmetic import Number, suffix
+from staticnet.compiler.codegen.llvm.arithmetic import Emitter, Number
 from staticnet.compiler.codegen.machine import Machine
 
 
@@ -52,15 +52,13 @@ def _part(x: Number, first: int, width: int, type: str) -> str:
     return x.emitter.do(f"shufflevector {x.type} {x.name}, {x.type} poison, <{width} x i32> <{places}>", type)
 
 
-def _joined(emitter, parts: list[str], width: int, scalar: str) -> str:  # type: ignore[no-untyped-def]
+def _joined(emitter: Emitter, parts: list[str], width: int, scalar: str) -> str:
+    """A power of two of vectors as one."""
     while len(parts) > 1:
-        type = f"<{width} x {scalar}>"
+        type, double = f"<{width} x {scalar}>", f"<{2 * width} x {scalar}>"
         places = ", ".join(f"i32 {lane}" for lane in range(2 * width))
-        parts = [
-            emitter.do(
-                f"shufflevector {type} {a}, {type} {b}, <{2 * width} x i32> <{places}>", f"<{2 * width} x {scalar}>"
-            )
-            for a, b in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        order = f"<{2 * width} x i32> <{places}>"
+        parts = [emitter.do(f"shufflevector {type} {a}, {type} {b}, {order}", double) for a, b in pairs]
         width *= 2
     return parts[0]
