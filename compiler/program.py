@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from staticnet.compiler.codegen.loops.form import Array, Routine
 from staticnet.compiler.ir import Layout, Op, Type
 from staticnet.compiler.ir.op import array_digest, format_attribute
 from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.origins import Origin
 from staticnet.compiler.target import Target
+
+if TYPE_CHECKING:
+    from staticnet.compiler.codegen.loops.form import Array, Routine
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class Program:
     memory: MemoryReport = field(compare=False)
     #: the generated code of each instruction, for targets that have it
     code: tuple[Generated, ...] = field(default=(), compare=False, repr=False)
+    #: (instruction, kernel) whose results follow from these states alone and outlast a call
+    standing: Mapping[tuple[int, int], frozenset[int]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from staticnet.compiler import dtypes
-from staticnet.compiler.codegen.machine import Machine
+
+if TYPE_CHECKING:
+    from staticnet.compiler.codegen.machine import Machine
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Executor:
         lock = StateLock(self.states)
         self._reading, self._writing = lock.reading(), lock.writing()
         self._writes = program.writes_state
+        slots = {*program.written, *(copy.state for copy in program.copies)}
+        self._written = [self.states[slot] for slot in sorted(slots)]
 
     def __call__(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on checked feeds: arrays of the program's feed types, in order."""
@@ -43,6 +45,9 @@ class Executor:
                 return self._run(feeds)
         with self._writing:
             bound = self._borrow()
+            content = object()
+            for state in self._written:
+                state.content = content
             try:
                 if bound.is_atomic:
                     return bound.run(feeds)
@@ -63,6 +68,9 @@ class Executor:
         rounds = []
         with self._writing if self._writes else self._reading:
             bound = self._borrow()
+            content = object()
+            for state in self._written:
+                state.content = content
             try:
                 for _ in range(repeats):
                     rounds.append(bound.run_timed(feeds)[1])

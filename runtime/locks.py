@@ -1,39 +1,76 @@
 """Readers and writers of state: calls that only read run together, a call that writes runs alone.
 
 States that one program uses together come under one lock, so that a call takes a single lock however
-many states it has.
+many states it has. Nothing is locked but a domain that somebody waits for: who enters says so first and
+looks then whether it may, so that of two who exclude each other at least one sees the other.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+#: seconds; after these who waits looks again by itself, since Ctrl-C may have kept somebody from saying that it left
+_PATIENCE = 0.05
 
 
 class Domain:
-    """A readers-writer lock, possibly merged into another's."""
+    """A readers-writer lock, possibly merged into another's.
+
+    Who is inside has its token, an object of its own, among `readers` or as the `writer`. It leaves with
+    `readers.discard(token)` or `writer.clear()`, and then calls `wake()` if anybody is `waiting`. Those two
+    are safe from Ctrl-C in a `finally` clause: it is heard before a function written in Python begins (so a
+    context manager may never come to its `__exit__`), and only after a built-in one has ended.
+    """
 
     def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.changed = threading.Condition(self.mutex)
-        #: how many threads wait for a change
-        self.waiting = 0
-        self.readers = 0
-        self.is_writing = False
+        self.readers: set[object] = set()
+        #: None -> token, while there is one; `setdefault` lets one of several in
+        self.writer: dict[None, object] = {}
         self.parent: Domain | None = None
+        self.waiting = 0
+        self._changed = threading.Condition(threading.Lock())
 
     @property
     def is_held(self) -> bool:
-        return self.is_writing or self.readers > 0
+        return bool(self.writer or self.readers)
 
-    def wait(self) -> None:
-        """Wait for a change; the mutex is held before and after."""
-        self.waiting += 1
-        try:
-            self.changed.wait()
-        finally:
-            self.waiting -= 1
+    def enter(self, token: object, is_writer: bool) -> bool:
+        """Come in, unless one must wait, or the domain is merged into another."""
+        if not is_writer:
+            self.readers.add(token)
+            if not self.writer and self.parent is None:
+                return True
+        elif self.writer.setdefault(None, token) is token and not self.readers and self.parent is None:
+            return True
+        self.leave(token)
+        return False
+
+    def leave(self, token: object) -> None:
+        """Take the token out, wherever it is."""
+        self.readers.discard(token)
+        if self.writer.get(None) is token:
+            self.writer.clear()
+        if self.waiting:
+            self.wake()
+
+    def wait(self, is_writer: bool = True) -> None:
+        """Wait while one may not come in; until the domain is merged at the latest."""
+        with self._changed:
+            self.waiting += 1
+            try:
+                while self.parent is None and (self.writer or (is_writer and self.readers)):
+                    self._changed.wait(_PATIENCE)
+            finally:
+                self.waiting -= 1
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 _merging = threading.Lock()
@@ -46,63 +83,76 @@ class Guarded(Protocol):
 
 
 class _Side:
-    """The lock from the side of readers, or of writers: a block in which they may read or write.
+    """A block in which one may read, or write; any number of threads may use the same one."""
 
-    Any number of threads may be inside the same one; who is inside keeps the domain from being merged away.
-    """
+    __slots__ = ("_inside", "_is_writer", "_lock")
 
-    __slots__ = ("_domain", "_is_writer")
-
-    def __init__(self, domain: Domain, is_writer: bool):
-        self._domain, self._is_writer = domain, is_writer
+    def __init__(self, lock: StateLock, is_writer: bool):
+        self._lock, self._is_writer = lock, is_writer
+        #: as many as there are threads inside; which is whose does not matter
+        self._inside: list[tuple[Domain, object]] = []
 
     def __enter__(self) -> None:
-        domain, is_writer, is_inside = self._domain, self._is_writer, False
+        token = object()
+        domain = self._lock.enter(token, self._is_writer)
         try:
-            while True:
-                with domain.mutex:
-                    while domain.parent is None and (domain.is_writing or (is_writer and domain.readers)):
-                        domain.wait()
-                    if domain.parent is None:
-                        if is_writer:
-                            domain.is_writing = True
-                        else:
-                            domain.readers += 1
-                        is_inside = True
-                        return
-                domain = self._domain = _root(domain)
-        except BaseException:  # Ctrl-C is heard when the mutex has been given back
-            if is_inside:
-                self.__exit__()
+            self._inside.append((domain, token))
+        except BaseException:  # Ctrl-C, when it was done
+            self.__exit__()
             raise
 
     def __exit__(self, *_: object) -> None:
-        domain = self._domain
-        if domain.parent is not None:  # another thread has not yet taken the one that it was merged into
-            domain = _root(domain)
-        with domain.mutex:
-            if self._is_writer:
-                domain.is_writing = False
-            else:
-                domain.readers -= 1
-            if domain.waiting:
-                domain.changed.notify_all()
+        domain, token = self._inside.pop()
+        domain.leave(token)
 
 
 class StateLock:
     """The one lock of all the states that a program uses."""
 
     def __init__(self, states: Sequence[Guarded]):
-        domain = _joined(states)
-        self._reading, self._writing = _Side(domain, False), _Side(domain, True)
+        self._domain = _joined(states)
 
     def reading(self) -> _Side:
-        """A block that waits until nobody writes."""
-        return self._reading
+        """A block that waits until nobody writes; where Ctrl-C may come take `read`."""
+        return _Side(self, False)
 
     def writing(self) -> _Side:
-        """A block that waits until nobody reads or writes."""
-        return self._writing
+        """A block that waits until nobody reads or writes; where Ctrl-C may come take `write`."""
+        return _Side(self, True)
+
+    def read(self, run: Callable[..., Result], *args: Any) -> Result:
+        """`run(*args)` while nobody writes; Ctrl-C never leaves the lock behind."""
+        token = object()
+        domain = self.enter(token, is_writer=False)
+        try:
+            return run(*args)
+        finally:
+            domain.readers.discard(token)
+            if domain.waiting:
+                domain.wake()
+
+    def write(self, run: Callable[..., Result], *args: Any) -> Result:
+        """`run(*args)` while nobody else reads or writes; Ctrl-C never leaves the lock behind."""
+        token = object()
+        domain = self.enter(token, is_writer=True)
+        try:
+            return run(*args)
+        finally:
+            domain.writer.clear()
+            if domain.waiting:
+                domain.wake()
+
+    def enter(self, token: object, is_writer: bool) -> Domain:
+        """Come in when nobody writes, and for a writer nobody reads; gives the domain to leave."""
+        domain = self._domain
+        try:
+            while not domain.enter(token, is_writer):
+                domain.wait(is_writer)
+                domain = self._domain = _root(domain)
+        except BaseException:
+            domain.leave(token)
+            raise
+        return domain
 
 
 def _root(domain: Domain) -> Domain:
@@ -122,18 +172,16 @@ def _joined(states: Sequence[Guarded]) -> Domain:
                 for state in states:
                     state.domain = joint
                 return joint
-        with held.mutex:
-            while held.is_held and held.parent is None:
-                held.wait()
+        held.wait()
 
 
 def _merge(domain: Domain, into: Domain) -> bool:
     """Let a domain stand for another from now on; False when somebody holds it."""
     if _root(domain) is into:
         return True
-    with domain.mutex:
-        if domain.is_held:
-            return False
-        domain.parent = into
-        domain.changed.notify_all()
-        return True
+    token = object()
+    if not domain.enter(token, is_writer=True):
+        return False
+    domain.parent = into
+    domain.leave(token)
+    return True

@@ -28,6 +28,8 @@ class State:
         self.owner: Any = None
         self.device = "cpu"
         self.version = 0
+        #: another object whenever the value may have changed
+        self.content = object()
         self.domain: Domain | None = None  # the lock it shares with states that are used together
 
     @property
@@ -36,8 +38,7 @@ class State:
 
     def numpy(self) -> np.ndarray:
         """A copy of the value in host memory, taken while no program writes it."""
-        with StateLock((self,)).reading():
-            return self._to_host()
+        return StateLock((self,)).read(self._to_host)
 
     def _to_host(self) -> np.ndarray:
         get = getattr(self.array, "get", None)  # cupy's way to host memory
@@ -59,11 +60,13 @@ class State:
                 f"{self.name or 'state'} is {self.array.dtype}; a value of {array.dtype} would lose its meaning"
             )
         array = np.asarray(array, self.array.dtype, order="C")
-        with StateLock((self,)).writing():
-            if isinstance(self.array, np.ndarray):
-                self.array[...] = array
-            else:
-                self.array.set(array)
+        StateLock((self,)).write(self._write, array)
+
+    def _write(self, array: np.ndarray) -> None:
+        if isinstance(self.array, np.ndarray):
+            self.array[...] = array
+        else:
+            self.array.set(array)
 
     def move(self, array: Any, device: str) -> None:
         """Continue on new storage, which must hold the value already."""
@@ -78,6 +81,5 @@ class State:
 def place(state: State, backend: Any) -> State:
     """The state itself, its storage moved to the backend's device unless it is there."""
     if state.device != backend.name:
-        with StateLock((state,)).writing():
-            state.move(backend.to_device(state._to_host()), backend.name)
+        StateLock((state,)).write(lambda: state.move(backend.to_device(state._to_host()), backend.name))
     return state

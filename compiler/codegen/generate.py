@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from staticnet.compiler.codegen.loops import describers  # noqa: F401  (fills the table of describers)
 from staticnet.compiler.codegen.loops.describe import describe
 from staticnet.compiler.codegen.loops.form import Array, Routine, View
 from staticnet.compiler.codegen.machine import Machine
+from staticnet.compiler.codegen.standing import Standing, standing_kernels
 from staticnet.compiler.ir import Layout
 from staticnet.compiler.program import Buffer, Generated, Instruction, Operand, Program
 
@@ -30,15 +31,11 @@ def with_code(program: Program, machine: Machine) -> Program:
         for step in program.steps
     )
     scratch = max((i.scratch for step in steps for i in step.instructions), default=0)
-    shared, local = workspace_bytes(code)
-    memory = replace(program.memory, scratch_bytes=scratch + shared + local)
-    return replace(program, steps=steps, scratch_bytes=scratch, memory=memory, code=code)
-
-
-def workspace_bytes(code: Sequence[Generated]) -> tuple[int, int]:
-    """Bytes of shared workspace, and of each worker's own, that is enough for every routine."""
-    sizes = [workspace(each.routine)[1:] for each in code if each.routine is not None]
-    return max((shared for shared, _ in sizes), default=0), max((local for _, local in sizes), default=0)
+    program = replace(program, steps=steps, scratch_bytes=scratch, code=code)
+    standing = standing_kernels(program)
+    spaces = [workspace(generated.routine, number, standing) for number, generated in enumerate(code)]
+    memory = replace(program.memory, scratch_bytes=scratch + Workspace.joint(spaces).nbytes)
+    return replace(program, memory=memory, standing=standing)
 
 
 def _generate(
@@ -71,11 +68,43 @@ def _views(buffers: Sequence[Buffer], role: str) -> tuple[list[View], tuple[Oper
     return views, tuple(operands)
 
 
-def workspace(routine: Routine) -> tuple[dict[Array, int], int, int]:
-    """Where shared and local arrays lie in their regions, in bytes, and the sizes of both regions."""
-    places: dict[Array, int] = {}
-    sizes = {"shared": 0, "local": 0}
+@dataclass(frozen=True)
+class Workspace:
+    """Where the arrays of a routine lie in their regions, in bytes, and how large the regions are.
+
+    'shared' is used by one step after the other, 'local' is each worker's own, 'kept' holds what outlasts a call.
+    """
+
+    places: Mapping[Array, tuple[str, int]]
+    shared: int
+    local: int
+    kept: int
+
+    @staticmethod
+    def joint(spaces: Sequence[Workspace]) -> Workspace:
+        """Regions large enough for all; what is kept lies side by side."""
+        return Workspace(
+            {},
+            max((space.shared for space in spaces), default=0),
+            max((space.local for space in spaces), default=0),
+            sum(space.kept for space in spaces),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all regions, for one worker."""
+        return self.shared + self.local + self.kept
+
+
+def workspace(routine: Routine | None, number: int, standing: Standing) -> Workspace:
+    """The workspace of one instruction's routine."""
+    if routine is None:
+        return Workspace({}, 0, 0, 0)
+    kept = {a for place, kernel in enumerate(routine.kernels) if (number, place) in standing for a in kernel.written}
+    places: dict[Array, tuple[str, int]] = {}
+    sizes = {"shared": 0, "local": 0, "kept": 0}
     for array in routine.workspace:
-        places[array] = sizes[array.role]
-        sizes[array.role] += -(-array.size * array.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
-    return places, sizes["shared"], sizes["local"]
+        region = "kept" if array in kept and array.role == "shared" else array.role
+        places[array] = region, sizes[region]
+        sizes[region] += -(-array.size * array.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+    return Workspace(places, sizes["shared"], sizes["local"], sizes["kept"])

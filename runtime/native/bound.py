@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from staticnet.compiler.program import Instruction, Program
 from staticnet.runtime.backend import Backend, Call
 from staticnet.runtime.bound import Bound
 from staticnet.runtime.native import driver
-from staticnet.runtime.native.code import Code, Place
+from staticnet.runtime.native.code import Code, Entry, Place
 from staticnet.runtime.native.threads import pool
 from staticnet.runtime.state import State
 
@@ -36,11 +37,13 @@ class NativeBound(Bound):
         workers: int,
     ):
         self.code, self.workers = code, workers
-        self.shared = backend.empty(code.shared_bytes)
+        space = code.workspace
         # Workers are a whole number of cache lines apart.
-        self.local = backend.empty(code.local_bytes * workers)
+        sizes = {"shared": space.shared, "local": space.local * workers, "kept": space.kept}
+        self.regions = {region: backend.empty(size) for region, size in sizes.items()}
         super().__init__(program, backend, states, constants)
-        self._rows = self._table()
+        self._pointers, self._rows = self._table(code.entries)
+        self._standing = self._standing_work(states)
         self._entries_of: dict[int, range] = {}
         for number, entry in enumerate(code.entries):
             first = self._entries_of.get(entry.instruction, range(number, number)).start
@@ -54,23 +57,38 @@ class NativeBound(Bound):
 
     # -- addresses ------------------------------------------------------------------------------
 
-    def _table(self) -> np.ndarray:
-        """The driver's rows; the pointers they lead to are kept beside them."""
-        entries, workers = self.code.entries, self.workers
-        widths = [len(entry.places) for entry in entries]
-        starts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
-        self._pointers = np.zeros((workers, int(starts[-1])), np.int64)
-        for worker in range(workers):
-            for entry, start in zip(entries, starts, strict=False):
-                for number, place in enumerate(entry.places):
-                    self._pointers[worker, start + number] = self._address(place, worker)
-        base, stride = self._pointers.ctypes.data, self._pointers.strides[0]
-        return driver.table(
+    def _table(self, entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
+        """The pointers that entries take, a line for each worker, and the driver's rows, which lead to them."""
+        starts = [0, *itertools.accumulate(len(entry.places) for entry in entries)]
+        pointers = np.zeros((self.workers, starts[-1]), np.int64)
+        for worker in range(self.workers):
+            pointers[worker] = [self._address(place, worker) for entry in entries for place in entry.places]
+        base, stride = pointers.ctypes.data, pointers.strides[0]
+        rows = driver.table(
             [
-                driver.Entry(entry.address, base + 8 * int(start), entry.extent, entry.grain, stride)
+                driver.Entry(entry.address, base + 8 * start, entry.extent, entry.grain, stride)
                 for entry, start in zip(entries, starts, strict=False)
             ]
         )
+        return pointers, rows
+
+    def _standing_work(self, states: Sequence[State]) -> Callable[[], None]:
+        """What must be done before a run when states have changed since the last."""
+        if not self.code.standing:
+            return _nothing
+        kept = self._table(self.code.standing)
+        job = driver.Job(kept[1], 0, len(self.code.standing))
+        read = [states[slot] for slot in self.code.states]
+        seen: list[object] = [None]
+
+        def renew() -> None:
+            contents = [state.content for state in read]
+            if contents != seen:
+                job.run()
+                seen[:] = contents
+
+        renew.kept = kept  # type: ignore[attr-defined]  # the job leads into this memory
+        return renew
 
     def _places_of_feeds(self) -> list[_FeedPlace]:
         slots: dict[int, list[tuple[int, int]]] = {}
@@ -93,11 +111,10 @@ class NativeBound(Bound):
         return self._has_python or any(self.program.buffers[index].storage == storage for index in fetched)
 
     def _address(self, place: Place, worker: int) -> int:
-        if place.region == "shared":
-            return self.shared.ctypes.data + place.offset
-        if place.region == "local":
-            return self.local.ctypes.data + worker * self.code.local_bytes + place.offset
-        return self.memory[self.program.buffers[place.buffer].storage].ctypes.data + place.offset
+        if place.region == "buffer":
+            return self.memory[self.program.buffers[place.buffer].storage].ctypes.data + place.offset
+        step = worker * self.code.workspace.local if place.region == "local" else 0
+        return self.regions[place.region].ctypes.data + step + place.offset
 
     # -- running --------------------------------------------------------------------------------
 
@@ -175,6 +192,7 @@ class NativeBound(Bound):
         self._jobs.append(job)
 
         def call() -> None:
+            self._standing()
             if job.run() >= 0:
                 self._refuse(number)
 
@@ -201,11 +219,16 @@ class NativeBound(Bound):
             self.backend.enter(self.program)
         for place, source in zip(self._feed_places, feeds, strict=True):
             place.take(source)
+        self._standing()
         for segment in self.segments:
             segment()
         if self.copies:
             return self.finish()
         return [array.copy() for array in self.outputs]
+
+
+def _nothing() -> None:
+    pass
 
 
 class _FeedPlace:

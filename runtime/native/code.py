@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from staticnet.compiler.codegen.cost import iteration_cost
-from staticnet.compiler.codegen.generate import workspace, workspace_bytes
+from staticnet.compiler.codegen.generate import Workspace, workspace
 from staticnet.compiler.codegen.llvm.emit import print_kernel
-from staticnet.compiler.codegen.loops.form import Kernel
+from staticnet.compiler.codegen.loops.form import Array, Kernel
 from staticnet.compiler.codegen.machine import Machine
-from staticnet.compiler.program import Program
+from staticnet.compiler.program import Generated, Program
 from staticnet.runtime.native import jit
 from staticnet.runtime.native.driver import entry_symbol, wrap
 
@@ -21,7 +21,7 @@ _WORTHWHILE = 5000
 
 
 class Place(NamedTuple):
-    """Where an array of a kernel lies: `offset` bytes into a 'buffer' of the program, or 'shared' or 'local' workspace."""
+    """Where an array of a kernel lies: `offset` bytes into a 'buffer' of the program, or a region of workspace."""
 
     region: str
     buffer: int
@@ -44,40 +44,52 @@ class Entry:
 
 @dataclass(frozen=True)
 class Code:
-    """All entries of a program in order; instructions that have none run as their cards' kernels."""
+    """All entries of a program in order; instructions that have none run as their cards' kernels.
+
+    Those in `standing` run before the others, and only after one of the `states` was written.
+    """
 
     entries: tuple[Entry, ...]
-    shared_bytes: int
-    local_bytes: int
+    standing: tuple[Entry, ...]
+    states: tuple[int, ...]
+    workspace: Workspace
 
 
 def load_code(program: Program, machine: Machine) -> Code:
     """The program's machine code, compiled unless it was before; raises CompilerError where that fails."""
-    calls: list[tuple[int, Kernel, tuple[Place, ...]]] = []
+    calls: list[tuple[int, Kernel, tuple[Place, ...], bool]] = []
+    spaces: list[Workspace] = []
     for number, generated in enumerate(program.code):
-        routine = generated.routine
-        if routine is None:
-            continue
-        spots, _, _ = workspace(routine)
-        for kernel in routine.kernels:
-            places = []
-            for array in kernel.arrays:
-                if array in spots:
-                    places.append(Place(array.role, -1, spots[array]))
-                else:
-                    operand = generated.operand(array)
-                    places.append(Place("buffer", operand.buffer, operand.start * array.dtype.itemsize))
+        space = workspace(generated.routine, number, program.standing)
+        kept = Workspace.joint(spaces).kept
+        spaces.append(space)
+        for order, kernel in enumerate(generated.routine.kernels if generated.routine else ()):
+            places = tuple(_place(generated, space, kept, array) for array in kernel.arrays)
             if kernel.loop.extent:
-                calls.append((number, kernel, tuple(places)))
+                calls.append((number, kernel, places, (number, order) in program.standing))
     # Steps that are alike share their routine, so kernels are told apart by identity before they are printed.
-    kernels = {id(kernel): kernel for _, kernel, _ in calls}
+    kernels = {id(kernel): kernel for _, kernel, _, _ in calls}
     functions = {key: _function(kernel, machine) for key, kernel in kernels.items()}
     addresses = dict(zip(functions, jit.load(list(functions.values()), machine), strict=True))
     costs = {key: iteration_cost(kernel, machine) for key, kernel in kernels.items()}
-    entries = tuple(
-        _entry(number, kernel, addresses[id(kernel)], places, costs[id(kernel)]) for number, kernel, places in calls
+    entries, standing = (
+        tuple(
+            _entry(number, kernel, addresses[id(kernel)], places, costs[id(kernel)])
+            for number, kernel, places, stands in calls
+            if stands == wanted
+        )
+        for wanted in (False, True)
     )
-    return Code(entries, *workspace_bytes(program.code))
+    states = frozenset().union(*program.standing.values())
+    return Code(entries, standing, tuple(sorted(states)), Workspace.joint(spaces))
+
+
+def _place(generated: Generated, space: Workspace, kept: int, array: Array) -> Place:
+    if array in space.places:
+        region, offset = space.places[array]
+        return Place(region, -1, offset + (kept if region == "kept" else 0))
+    operand = generated.operand(array)
+    return Place("buffer", operand.buffer, operand.start * array.dtype.itemsize)
 
 
 def _function(kernel: Kernel, machine: Machine) -> tuple[str, str]:

@@ -199,12 +199,11 @@ class Context:
         high: int | None = index.constant
         for var, factor in index.terms:
             value = self.variables[var.name]
-            fixed = isinstance(value, int) and not (self.lanes and self.lanes.var == var.name)
-            first, last = (value, value) if fixed else self.ranges[var.name]
-            if factor < 0:
-                first, last = last, first
-            low = None if low is None or first is None else low + factor * first  # type: ignore[operator]
-            high = None if high is None or last is None else high + factor * last  # type: ignore[operator]
+            in_lanes = self.lanes is not None and self.lanes.var == var.name
+            known = (value, value) if isinstance(value, int) and not in_lanes else self.ranges[var.name]
+            first, last = known if factor > 0 else known[::-1]
+            low = None if low is None or first is None else low + factor * first
+            high = None if high is None or last is None else high + factor * last
         if high is not None and high < limit:
             return True
         return False if low is not None and low >= limit else None

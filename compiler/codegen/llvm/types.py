@@ -34,9 +34,8 @@ def mangled(type: str, lanes: int) -> str:
     return f"v{lanes}" + {"float": "f32", "double": "f64", "half": "f16", "ptr": "p0"}.get(type, type)
 
 
-@cache
 def number(value: Any, dtype: DType) -> str:
-    """A scalar constant; floats exactly, as the bits of a double."""
+    """A scalar constant; floats exactly, as the bits of a double. (Not cached by value: -0.0 equals 0.0.)"""
     if dtype.is_bool:
         return "true" if value else "false"
     if not dtype.is_float:

@@ -104,7 +104,7 @@ def choose_tile(
     spare = 1 if registers >= 32 else 2
     for vectors in range(1, min(4, -(-channels // lanes)) + 1):
         most = (registers - vectors - spare) // vectors
-        for columns in range(1, min(width, most) + 1):
+        for columns in reversed(range(1, min(width, most) + 1)):
             for rows in range(1, min(height, most_rows, most // columns) + 1):
                 cost, copies = 0.0, 0
                 for block in blocks(channels, vectors * lanes):
@@ -117,7 +117,7 @@ def choose_tile(
                             cost += (depth * steps + ends) * block.count * down.count * across.count
                             copies += 1
                 weights = depth * vectors * machine.vector_bytes
-                cost *= 1 + 0.01 * copies + 0.2 * weights / machine.l2_bytes
+                cost *= 1 + 0.01 * (copies + rows) + 0.2 * weights / machine.l2_bytes
                 if best is None or cost < best[0]:
                     best = cost, Tile(rows, columns, vectors)
     assert best is not None
@@ -134,7 +134,7 @@ class RowTile:
 
 
 def innermost(extents: Sequence[int], most: int) -> tuple[int, int]:
-    """The innermost loop that does not fit into `most` rows with those inside it, -1 if all do, and the rows of these."""
+    """The innermost loop that does not fit into `most` rows with those in it (-1 if all do), and the rows of these."""
     depth, inside = len(extents) - 1, 1
     while depth >= 0 and extents[depth] * inside <= most:
         inside *= extents[depth]

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from staticnet.compiler.codegen.loops.describe import Finish, anchors
-from staticnet.compiler.codegen.loops.form import Affine, Index, Routine, Statement, Value, View, affine
-from staticnet.compiler.codegen.loops.operations import cast
+from staticnet.compiler.codegen.loops.form import (
+    Affine,
+    Array,
+    For,
+    Index,
+    Kernel,
+    Load,
+    Routine,
+    Statement,
+    Store,
+    Value,
+    View,
+    affine,
+)
+from staticnet.compiler.codegen.loops.operations import add, cast
 from staticnet.compiler.codegen.loops.products_dots import Dots
 from staticnet.compiler.codegen.loops.products_outer import Outer
 from staticnet.compiler.codegen.loops.products_parts import Product, Side, Stack, accumulator
@@ -14,6 +28,14 @@ from staticnet.compiler.codegen.loops.tiles import Names
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.ops.matmul import MatMul
 
+#: sums of so many products are made in chunks where workers would find too little else to share
+_LONG = 4096
+_CHUNKS = 16
+_WORKERS = 4
+#: one place of a panel of y, roughly
+_PANEL_BYTES = 128
+#: the most that partial sums may take
+_PARTIAL_BYTES = 64 << 20
 #: fewer lines than this leave vectors or tiles unfilled
 _FEW = 8
 
@@ -23,7 +45,30 @@ def product(op: MatMul, inputs: Sequence[View], result: View, finish: Finish, ma
     """Stacks of matrices (.., M, K) and (.., K, N), in the way that takes least."""
     if 0 in result.shape:
         return Routine()
-    return min(ways(as_product(op.name, inputs, result, finish, machine)), key=lambda way: way.slots).routine()
+    whole = as_product(op.name, inputs, result, finish, machine)
+    found = cheapest(whole)
+    chunks = chunk_count(whole, found.kernels[-1].loop.extent)
+    if chunks == 1:
+        return found
+    return in_chunks(whole.flipped() if whole.dense == "x" else whole, chunks)
+
+
+def chunk_count(p: Product, tasks: int) -> int:
+    """In how many chunks to cut the depth: several where there is little else that workers could share out.
+
+    And where so many numbers of a panel of y do not stay in the cache, as far as there is room for partial sums.
+    """
+    if p.depth >= _LONG and tasks < _WORKERS:
+        return min(_CHUNKS, p.depth // (_LONG // 8))
+    if p.depth <= p.machine.l2_bytes // (4 * _PANEL_BYTES):
+        return 1
+    room = _PARTIAL_BYTES // (p.dtype.itemsize * p.stacked * p.x.count * p.y.count)
+    return max(1, min(-(-p.depth * _PANEL_BYTES * 4 // p.machine.l2_bytes), room))
+
+
+def cheapest(p: Product) -> Routine:
+    """The routine of the way that takes least."""
+    return min(ways(p), key=lambda way: way.slots).routine()
 
 
 def ways(p: Product) -> list[Outer | Dots]:
@@ -37,6 +82,42 @@ def ways(p: Product) -> list[Outer | Dots]:
         if dots.applies:
             found.append(dots)
     return found
+
+
+def in_chunks(p: Product, chunks: int) -> Routine:
+    """Sums of parts of the depth, which workers can share out, and the sums of these, always in the same order."""
+    size = -(-p.depth // chunks)
+    count, rest = divmod(p.depth, size)
+    total = count + bool(rest)
+    partial = Array("partial", p.dtype, total * p.stacked * p.x.count * p.y.count, "shared")
+    pitch, place = p.x.count * p.y.count, affine(0)
+    for axis in p.stack:
+        place = place * axis.extent + axis.variable
+
+    def at(chunk: Index, m: Index, n: Index) -> Affine:
+        return (affine(chunk) * p.stacked + place) * pitch + affine(m) * p.y.count + n
+
+    def part(chunk: Affine, depth: int, stack: tuple[Stack, ...]) -> Routine:
+        x, y = (replace(side, start=side.start + chunk * (size * side.step)) for side in (p.x, p.y))
+        return cheapest(
+            replace(
+                p, x=x, y=y, depth=depth, stack=stack, dense="y",
+                finish=lambda m, n, value: [Store(partial, at(chunk, m, n), value)],
+            )
+        )  # fmt: skip
+
+    chunk = affine(p.names("chunk"))
+    kernels = part(chunk, size, (Stack(chunk, count, True, True), *p.stack)).kernels
+    if rest:
+        kernels += part(affine(count), rest, p.stack).kernels
+    m, n = p.names("row"), p.names("lane")
+    sums: list[Value] = [Load(p.dtype, partial, at(number, m, n)) for number in range(total)]
+    while len(sums) > 1:
+        sums = [add(*pair) if len(pair) > 1 else pair[0] for pair in (sums[i : i + 2] for i in range(0, len(sums), 2))]
+    body = For(m, p.x.count, (For(n, p.y.count, tuple(p.finish(m, n, sums[0])), "vector"),))
+    for axis in reversed(p.stack):
+        body = For(axis.loop, axis.extent, (body,))
+    return Routine((*kernels, Kernel(f"{p.name}_sum", body)))
 
 
 def as_product(name: str, inputs: Sequence[View], result: View, finish: Finish, machine: Machine) -> Product:

@@ -89,8 +89,7 @@ class Dots:
 
         body = each_piece(split(p.y.count, columns), p.names("panel"), panel)
         for axis in reversed(p.stack):
-            ((variable, _),) = axis.variable.terms
-            body = For(variable, axis.extent, (body,))
+            body = For(axis.loop, axis.extent, (body,))
         return Routine((Kernel(p.name, body),))
 
     def one(self, row: Affine, rows: int, column: Affine, columns: int) -> list[Statement]:

@@ -186,8 +186,7 @@ class Outer:
     def around(stack: Sequence[Stack], body: list[Statement]) -> list[Statement]:
         """Loops over the stack."""
         for axis in reversed(stack):
-            ((variable, _),) = axis.variable.terms
-            body = [For(variable, axis.extent, tuple(body))]
+            body = [For(axis.loop, axis.extent, tuple(body))]
         return body
 
     def rows_first(self, y: Side, pitch: int) -> list[Statement]:

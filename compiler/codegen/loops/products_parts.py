@@ -8,20 +8,18 @@ take either part, whichever lies better in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from staticnet.compiler.codegen.loops.form import (
     Affine,
     Apply,
     Array,
-    For,
     Index,
     Load,
     Statement,
-    Store,
     Value,
-    View,
+    Var,
     affine,
     const,
     subvalues,
@@ -58,6 +56,12 @@ class Stack:
     extent: int
     moves_x: bool
     moves_y: bool
+
+    @property
+    def loop(self) -> Var:
+        """The variable."""
+        ((variable, _),) = self.variable.terms
+        return variable
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from staticnet.compiler.codegen.loops.form import (
     position,
     within,
 )
-from staticnet.compiler.codegen.loops.operations import add, apply, cast, multiply
+from staticnet.compiler.codegen.loops.operations import add, apply, cast, multiply, select
 from staticnet.compiler.codegen.machine import Machine
-from staticnet.compiler.dtypes import float32, float64, int32, int64, uint32, uint64
+from staticnet.compiler.dtypes import float32, float64, int32, int64, uint8, uint32, uint64
 from staticnet.compiler.ir import Layout
 from staticnet.compiler.ops.philox import LOW, MULTIPLIERS, ROUNDS, WEYL
 from staticnet.compiler.ops.random import UNIFORM_BITS, RandomBits, RandomMask, RandomNormal, RandomUniform
@@ -102,14 +102,18 @@ def _draw(
         return None
     lanes = machine.lanes(8)
     line, group, lane = View(out.array, layout), Var("group"), Var("lane")
-    block = Register("block", out.dtype, (count, lanes))
+    # Truth values as bytes: single bits are slow to turn over.
+    is_bool = out.dtype.is_bool
+    block = Register("block", uint8 if is_bool else out.dtype, (count, lanes))
     body = _philox(group * lanes + lane, op.stream)
     for k, value in enumerate(numbers([cast(word.value, uint32) for word in _WORDS])):
         body.append(Set(block, value, (affine(k), affine(lane))))
     row, column = Var("row"), Var("column")
     place = group * (lanes * count) + row * count + column
     guard = (within(place, 0, size),) if size % (lanes * count) else ()
-    write = Store(line.array, line.at(place), block[column, row], None, guard)
+    value = block[column, row]
+    value = apply("not_equal", value, const(0, uint8)) if is_bool else value
+    write = Store(line.array, line.at(place), value, None, guard)
     inside = (
         *_key(inputs[0]),
         For(lane, lanes, tuple(body), "lanes"),
@@ -135,7 +139,8 @@ def random_mask(op: RandomMask, inputs: Sequence[View], outputs: Sequence[View],
         return Routine((fill_kernel(op.name, outputs[0], False),))
 
     def masks(words: Sequence[Value]) -> list[Value]:
-        return [apply("greater_equal", word, const(threshold, uint32)) for word in words]
+        held = [apply("greater_equal", word, const(threshold, uint32)) for word in words]
+        return [select(each, const(1, uint8), const(0, uint8)) for each in held]
 
     return _draw(op, inputs, outputs[0], machine, 4, masks)
 
