@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -32,29 +31,15 @@ class Executor:
         self._since: object = None
         #: what bound programs rest on beside the program: where the states lie, and the backend's settings
         self._basis: tuple = ()
-        lock = StateLock(self.states)
-        self._reading, self._writing = lock.reading(), lock.writing()
-        self._writes = program.writes_state
+        self._lock = StateLock(self.states)
+        self._guarded = self._lock.write if program.writes_state else self._lock.read
+        self._inside = self._run_writing if program.writes_state else self._run
         slots = {*program.written, *(copy.state for copy in program.copies)}
         self._written = [self.states[slot] for slot in sorted(slots)]
 
     def __call__(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on checked feeds: arrays of the program's feed types, in order."""
-        if not self._writes:
-            with self._reading:
-                return self._run(feeds)
-        with self._writing:
-            bound = self._borrow()
-            content = object()
-            for state in self._written:
-                state.content = content
-            try:
-                if bound.is_atomic:
-                    return bound.run(feeds)
-                with undisturbed():
-                    return bound.run(feeds)
-            finally:
-                self._give_back(bound)
+        return self._guarded(self._inside, feeds)
 
     def _run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         bound = self._borrow()
@@ -63,19 +48,25 @@ class Executor:
         finally:
             self._give_back(bound)
 
+    def _run_writing(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        bound = self._borrow()
+        self._note_writes()
+        try:
+            if bound.is_atomic:
+                return bound.run(feeds)
+            with undisturbed():
+                return bound.run(feeds)
+        finally:
+            self._give_back(bound)
+
+    def _note_writes(self) -> None:
+        content = object()
+        for state in self._written:
+            state.content = content
+
     def profile(self, feeds: Sequence[np.ndarray], repeats: int = 5) -> Profile:
         """Median seconds of each instruction over `repeats` runs; states end as after that many calls."""
-        rounds = []
-        with self._writing if self._writes else self._reading:
-            bound = self._borrow()
-            content = object()
-            for state in self._written:
-                state.content = content
-            try:
-                for _ in range(repeats):
-                    rounds.append(bound.run_timed(feeds)[1])
-            finally:
-                self._give_back(bound)
+        rounds = self._guarded(self._timed, feeds, repeats)
         medians = np.median(np.array(rounds).reshape(repeats, -1), axis=0)
         entries: list[StepTime] = []
         for step in self.program.steps:
@@ -94,6 +85,14 @@ class Executor:
                     )
                 )
         return Profile(self.program.name, tuple(entries))
+
+    def _timed(self, feeds: Sequence[np.ndarray], repeats: int) -> list[list[float]]:
+        bound = self._borrow()
+        self._note_writes()
+        try:
+            return [bound.run_timed(feeds)[1] for _ in range(repeats)]
+        finally:
+            self._give_back(bound)
 
     def new_bound(self) -> Bound:
         """A fresh binding outside the pool: for runs that look inside."""

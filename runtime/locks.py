@@ -82,48 +82,16 @@ class Guarded(Protocol):
     domain: Domain | None
 
 
-class _Side:
-    """A block in which one may read, or write; any number of threads may use the same one."""
-
-    __slots__ = ("_inside", "_is_writer", "_lock")
-
-    def __init__(self, lock: StateLock, is_writer: bool):
-        self._lock, self._is_writer = lock, is_writer
-        #: as many as there are threads inside; which is whose does not matter
-        self._inside: list[tuple[Domain, object]] = []
-
-    def __enter__(self) -> None:
-        token = object()
-        domain = self._lock.enter(token, self._is_writer)
-        try:
-            self._inside.append((domain, token))
-        except BaseException:  # Ctrl-C, when it was done
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        domain, token = self._inside.pop()
-        domain.leave(token)
-
-
 class StateLock:
     """The one lock of all the states that a program uses."""
 
     def __init__(self, states: Sequence[Guarded]):
         self._domain = _joined(states)
 
-    def reading(self) -> _Side:
-        """A block that waits until nobody writes; where Ctrl-C may come take `read`."""
-        return _Side(self, False)
-
-    def writing(self) -> _Side:
-        """A block that waits until nobody reads or writes; where Ctrl-C may come take `write`."""
-        return _Side(self, True)
-
     def read(self, run: Callable[..., Result], *args: Any) -> Result:
         """`run(*args)` while nobody writes; Ctrl-C never leaves the lock behind."""
         token = object()
-        domain = self.enter(token, is_writer=False)
+        domain = self._enter(token, is_writer=False)
         try:
             return run(*args)
         finally:
@@ -134,7 +102,7 @@ class StateLock:
     def write(self, run: Callable[..., Result], *args: Any) -> Result:
         """`run(*args)` while nobody else reads or writes; Ctrl-C never leaves the lock behind."""
         token = object()
-        domain = self.enter(token, is_writer=True)
+        domain = self._enter(token, is_writer=True)
         try:
             return run(*args)
         finally:
@@ -142,7 +110,7 @@ class StateLock:
             if domain.waiting:
                 domain.wake()
 
-    def enter(self, token: object, is_writer: bool) -> Domain:
+    def _enter(self, token: object, is_writer: bool) -> Domain:
         """Come in when nobody writes, and for a writer nobody reads; gives the domain to leave."""
         domain = self._domain
         try:

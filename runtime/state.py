@@ -63,6 +63,7 @@ class State:
         StateLock((self,)).write(self._write, array)
 
     def _write(self, array: np.ndarray) -> None:
+        self.content = object()
         if isinstance(self.array, np.ndarray):
             self.array[...] = array
         else:

@@ -12,6 +12,7 @@ from staticnet.compiler.codegen.loops.form import Array, Routine, View
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.codegen.standing import Standing, standing_kernels
 from staticnet.compiler.ir import Layout
+from staticnet.compiler.ops.leaf import Identity
 from staticnet.compiler.program import Buffer, Generated, Instruction, Operand, Program
 
 _ALIGNMENT = 64
@@ -36,6 +37,19 @@ def with_code(program: Program, machine: Machine) -> Program:
     spaces = [workspace(generated.routine, number, standing) for number, generated in enumerate(code)]
     memory = replace(program.memory, scratch_bytes=scratch + Workspace.joint(spaces).nbytes)
     return replace(program, memory=memory, standing=standing)
+
+
+def copies_code(program: Program, machine: Machine) -> tuple[Generated, ...]:
+    """Routines for the copies that end a program, in order; none where an output must be fetched before them."""
+    kept = {program.buffers[program.states[copy.state].buffer].storage for copy in program.copies}
+    if any(program.buffers[slot.buffer].storage in kept for slot in program.outputs):
+        return ()
+    found = []
+    for copy in program.copies:
+        inputs, from_inputs = _views([program.buffers[copy.buffer]], "input")
+        outputs, from_outputs = _views([program.buffers[program.states[copy.state].buffer]], "output")
+        found.append(Generated(describe(Identity(), inputs, outputs, machine), from_inputs, from_outputs))
+    return tuple(found) if all(each.routine is not None for each in found) else ()
 
 
 def _generate(

@@ -52,7 +52,12 @@ class NativeBound(Bound):
         self.segments = self._segments()
         self._has_python = any(generated.routine is None for generated in program.code)
         self._feed_places = self._places_of_feeds()
-        self.is_atomic = not self._has_python and not self.copies and len(self.segments) == 1
+        self._left = [] if code.has_copies else self.copies
+        self.is_atomic = not self._has_python and not self._left and len(self.segments) == 1
+        is_short = all(type(place) is _FeedPlace for place in self._feed_places)
+        if self.is_atomic and is_short and not code.standing:
+            self._run_job = self._jobs[0].run_holding if self._is_brief(code.entries) else self._jobs[0].run
+            self.run = self.run_short  # type: ignore[method-assign]
         self.calls = [self._single(number) for number in range(len(program.instructions))]
 
     # -- addresses ------------------------------------------------------------------------------
@@ -130,8 +135,8 @@ class NativeBound(Bound):
                 found.append(self._native(first, last))
             found.append(self._in_python(number))
             first = last
-        if last > first:
-            found.append(self._native(first, last))
+        if first < len(self.code.entries):
+            found.append(self._native(first, len(self.code.entries)))
         return found
 
     def _native(self, first: int, last: int) -> Callable[[], None]:
@@ -139,8 +144,7 @@ class NativeBound(Bound):
         workers = self.workers if is_shared else 1
         job = driver.Job(self._rows, first, last, pool=pool().address if workers > 1 else 0, workers=workers)
         self._jobs.append(job)
-        nanoseconds = sum(entry.cost for entry in self.code.entries[first:last])
-        run = job.run_holding if nanoseconds < _SHORT else job.run
+        run = job.run_holding if self._is_brief(self.code.entries[first:last]) else job.run
 
         def call() -> None:
             failed = run()
@@ -148,6 +152,10 @@ class NativeBound(Bound):
                 self._refuse(self.code.entries[failed].instruction)
 
         return call
+
+    @staticmethod
+    def _is_brief(entries: Sequence[Entry]) -> bool:
+        return sum(entry.cost for entry in entries) < _SHORT
 
     def _in_python(self, number: int) -> Call:
         instruction = self.program.instructions[number]
@@ -222,8 +230,17 @@ class NativeBound(Bound):
         self._standing()
         for segment in self.segments:
             segment()
-        if self.copies:
-            return self.finish()
+        results = [array.copy() for array in self.outputs]
+        for target, source in self._left:
+            np.copyto(target, source)
+        return results
+
+    def run_short(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`run` for a program of one native segment and short feeds: what is to be done around it counts."""
+        for own, source in zip(self.feeds, feeds):  # noqa: B905  (its check of the lengths takes time)
+            own[...] = source
+        if self._run_job() >= 0:
+            self.segments[0]()  # once more, to say why
         return [array.copy() for array in self.outputs]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from staticnet.compiler.codegen.cost import iteration_cost
-from staticnet.compiler.codegen.generate import Workspace, workspace
+from staticnet.compiler.codegen.generate import Workspace, copies_code, workspace
 from staticnet.compiler.codegen.llvm.emit import print_kernel
 from staticnet.compiler.codegen.loops.form import Array, Kernel
 from staticnet.compiler.codegen.machine import Machine
@@ -53,13 +53,16 @@ class Code:
     standing: tuple[Entry, ...]
     states: tuple[int, ...]
     workspace: Workspace
+    #: whether the copies that end the program are among the entries, as instructions beyond the last
+    has_copies: bool
 
 
 def load_code(program: Program, machine: Machine) -> Code:
     """The program's machine code, compiled unless it was before; raises CompilerError where that fails."""
     calls: list[tuple[int, Kernel, tuple[Place, ...], bool]] = []
     spaces: list[Workspace] = []
-    for number, generated in enumerate(program.code):
+    copies = copies_code(program, machine)
+    for number, generated in enumerate((*program.code, *copies)):
         space = workspace(generated.routine, number, program.standing)
         kept = Workspace.joint(spaces).kept
         spaces.append(space)
@@ -81,7 +84,7 @@ def load_code(program: Program, machine: Machine) -> Code:
         for wanted in (False, True)
     )
     states = frozenset().union(*program.standing.values())
-    return Code(entries, standing, tuple(sorted(states)), Workspace.joint(spaces))
+    return Code(entries, standing, tuple(sorted(states)), Workspace.joint(spaces), bool(copies))
 
 
 def _place(generated: Generated, space: Workspace, kept: int, array: Array) -> Place:

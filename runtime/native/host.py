@@ -78,18 +78,33 @@ def _works() -> bool:
 def _machine(level: str) -> Machine:
     import llvmlite.binding as llvm
 
-    levels = _LEVELS.get(architecture(), {"generic": ("generic", ())})
     present = frozenset(name for name, is_on in llvm.get_host_cpu_features().items() if is_on)
     if level == "native":
         name, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
         return describe(name, features, llvm.get_process_triple(), present)
-    if level not in levels:
-        known = ", ".join(("native", *levels))
-        raise ArgumentError(f"STATICNET_CPU = {level!r}: on {architecture()} it takes {known}")
-    name, needed = levels[level]
+    _, needed = _level(level, "STATICNET_CPU")
     if missing := sorted(set(needed) - present):
         raise ArgumentError(f"STATICNET_CPU = {level!r}: this processor lacks {', '.join(missing)}; name a lesser one")
+    return machine_of(level, "STATICNET_CPU")
+
+
+def machine_of(level: str, setting: str) -> Machine:
+    """A processor of one of the levels, whether or not this one can do as much; its system and caches are those here.
+
+    Raises ArgumentError, which names the `setting`, for what is no level.
+    """
+    import llvmlite.binding as llvm
+
+    name, needed = _level(level, setting)
     return describe(name, "", llvm.get_process_triple(), frozenset(needed))
+
+
+def _level(level: str, setting: str) -> tuple[str, tuple[str, ...]]:
+    levels = _LEVELS.get(architecture(), {"generic": ("generic", ())})
+    if level not in levels:
+        known = ", ".join(("native", *levels))
+        raise ArgumentError(f"{setting} = {level!r}: on {architecture()} it takes {known}")
+    return levels[level]
 
 
 def describe(name: str, features: str, triple: str, present: frozenset[str]) -> Machine:

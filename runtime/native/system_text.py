@@ -114,3 +114,14 @@ def system_text(triple: str) -> str:
         raise CompilerError(f"native execution is not provided for {triple}; set STATICNET_NATIVE=0")
     arithmetic, futex = _PROCESSORS[processor]
     return waiting.replace("$futex", str(futex)) + arithmetic
+
+
+def arithmetic_text(triple: str) -> str:
+    """Only what sets and restores the arithmetic of a thread.
+
+    Raises CompilerError for processors not provided for.
+    """
+    processor = triple.partition("-")[0]
+    if processor not in _PROCESSORS:
+        raise CompilerError(f"native code is not provided for {triple}")
+    return _PROCESSORS[processor][0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ def make_step():
 
 @pytest.mark.parametrize("place", [0, 7, -1])
 def test_the_step_is_finished_first(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    monkeypatch.setenv("STATICNET_NATIVE", "0")  # so that there is something between its instructions
     wanted, step, batch = make_step()
     step(*batch)
     model, step, batch = make_step()
@@ -55,6 +58,42 @@ def test_an_error_in_the_step_restores_the_handler() -> None:
     with pytest.raises(ValueError, match="label 9"):
         step(images, labels * 0 + 9)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_an_interruption_at_any_moment_leaves_whole_steps(monkeypatch: pytest.MonkeyPatch, native: str) -> None:
+    monkeypatch.setenv("STATICNET_NATIVE", native)
+    one, other = (nn.Buffer(np.zeros(1000)) for _ in range(2))
+
+    @sn.compile
+    def count(x):
+        one.assign(one + x)
+        other.assign(other + x)
+        return one[0] * 1
+
+    step = np.ones(())
+    assert count(step) == 1
+    rng, ready, times = random.Random(0), threading.Event(), 50
+
+    def interrupt() -> None:
+        for _ in range(times):
+            assert ready.wait(20)
+            ready.clear()
+            time.sleep(rng.random() * 1e-4)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    for _ in range(times):
+        most = least = int(one.numpy()[0])
+        with pytest.raises(KeyboardInterrupt):
+            ready.set()
+            while True:
+                most += 1
+                least = int(count(step))
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+        assert least <= one.numpy().min() == one.numpy().max() <= most
+    thread.join(20)
 
 
 def test_an_interruption_and_an_error_are_both_heard() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -242,58 +244,112 @@ def test_a_writer_is_alone_and_readers_are_not() -> None:
     lock = StateLock(states)
     inside: list[str] = []
 
+    def read() -> None:
+        inside.append("r")
+        assert "w" not in inside
+        inside.remove("r")
+
+    def write() -> None:
+        inside.append("w")
+        assert inside == ["w"]
+        inside.remove("w")
+
     def reader() -> None:
         for _ in range(200):
-            with lock.reading():
-                inside.append("r")
-                assert "w" not in inside
-                inside.remove("r")
+            lock.read(read)
 
     def writer() -> None:
         for _ in range(200):
-            with StateLock(states[:1]).writing():
-                inside.append("w")
-                assert inside == ["w"]
-                inside.remove("w")
+            StateLock(states[:1]).write(write)
 
     together(reader, reader, writer, writer)
 
 
+def test_readers_are_inside_together() -> None:
+    lock, both = StateLock([State(np.zeros(1))]), threading.Barrier(2, timeout=20)
+    together(lambda: lock.read(both.wait), lambda: lock.read(both.wait))
+    assert lock.read(lambda: lock.read(int, "7")) == 7
+
+
 def test_an_error_inside_frees_the_lock() -> None:
     lock = StateLock([State(np.zeros(1))])
-    for side in (lock.reading, lock.writing):
-        with pytest.raises(ZeroDivisionError), side():
-            raise ZeroDivisionError
-    with lock.writing():
-        pass
+    for enter in (lock.read, lock.write):
+        with pytest.raises(ZeroDivisionError):
+            enter(divmod, 1, 0)
+    assert lock.write(divmod, 7, 2) == (3, 1)
 
 
-class Interrupted:
-    """A domain's mutex: when it is given back for the first time, Ctrl-C is heard."""
+class HeardAfterAdding(set):
+    """Ctrl-C is heard when a reader has come in."""
 
-    def __init__(self, domain: Domain):
-        self.domain, self.mutex = domain, domain.mutex
-
-    def __enter__(self) -> None:
-        self.mutex.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.mutex.release()
-        self.domain.mutex = self.mutex
+    def add(self, token: object) -> None:
+        super().add(token)
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("side", ["reading", "writing"])
-def test_an_interruption_on_the_way_in_frees_the_lock(side: str) -> None:
+class HeardAfterClaiming(dict):
+    """Ctrl-C is heard when a writer has come in."""
+
+    def setdefault(self, key: Any, token: Any = None) -> Any:
+        super().setdefault(key, token)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_writer", [False, True])
+def test_an_interruption_on_the_way_in_frees_the_lock(is_writer: bool) -> None:
     state = State(np.zeros(1))
     lock = StateLock([state])
     domain = state.domain
     assert domain is not None
-    domain.mutex = Interrupted(domain)  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt), getattr(lock, side)():
-        pytest.fail("it is not inside")
+    before = domain.readers, domain.writer
+    domain.readers, domain.writer = HeardAfterAdding(), HeardAfterClaiming()
+    with pytest.raises(KeyboardInterrupt):
+        (lock.write if is_writer else lock.read)(pytest.fail, "it is not inside")
     assert not domain.is_held
+    domain.readers, domain.writer = before
     state.set([1.0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent another way there")
+@pytest.mark.parametrize("is_writer", [False, True])
+def test_interruptions_at_any_moment_free_the_lock(is_writer: bool) -> None:
+    lock = StateLock([State(np.zeros(1))])
+    enter = lock.write if is_writer else lock.read
+    rng, ready, times = random.Random(0), threading.Event(), 100
+
+    def interrupt() -> None:
+        for _ in range(times):
+            assert ready.wait(20)
+            ready.clear()
+            time.sleep(rng.random() * 1e-4)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    for _ in range(times):
+        with pytest.raises(KeyboardInterrupt):
+            ready.set()
+            while True:
+                enter(int)
+        assert not lock._domain.is_held
+    thread.join(20)
+
+
+def test_one_who_was_kept_from_telling_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Domain, "wake", lambda self: None)
+    state = State(np.zeros(1))
+    inside, together_with = threading.Event(), threading.Event()
+
+    def reading() -> None:
+        StateLock([state]).read(lambda: (inside.set(), together_with.wait(20)))
+
+    def writing() -> None:
+        assert inside.wait(20)
+        threading.Timer(0.02, together_with.set).start()
+        state.set([1.0])
+
+    together(reading, writing)
+    assert state.numpy() == 1
 
 
 def test_locks_merge_while_one_of_them_is_held() -> None:
@@ -301,17 +357,18 @@ def test_locks_merge_while_one_of_them_is_held() -> None:
     order: list[str] = []
     held, release = threading.Event(), threading.Event()
 
+    def hold() -> None:
+        held.set()
+        release.wait(20)
+        order.append("released")
+
     def holding() -> None:
-        with StateLock([first]).writing():
-            held.set()
-            release.wait(20)
-            order.append("released")
+        StateLock([first]).write(hold)
 
     def merging() -> None:
         held.wait(20)
         threading.Timer(0.05, release.set).start()
-        with StateLock([second, first]).writing():  # waits until nobody holds `first`
-            order.append("merged")
+        StateLock([second, first]).write(order.append, "merged")  # waits until nobody holds `first`
 
     together(holding, merging)
     assert order == ["released", "merged"]
@@ -323,10 +380,12 @@ def test_a_merge_does_not_keep_others_from_their_own_locks() -> None:
     first, second, other = (State(np.zeros(1)) for _ in range(3))
     held, release = threading.Barrier(4, timeout=20), threading.Event()
 
+    def hold() -> None:
+        held.wait()
+        assert release.wait(20)
+
     def holding(state: State) -> None:
-        with StateLock([state]).writing():
-            held.wait()
-            assert release.wait(20)
+        StateLock([state]).write(hold)
 
     def merging() -> None:
         held.wait()

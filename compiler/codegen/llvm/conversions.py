@@ -14,16 +14,10 @@ from staticnet.compiler.codegen.llvm.arithmetic import (
     select,
     working,
 )
-from staticnet.compiler.codegen.machine import Machine
+from staticnet.compiler.codegen.llvm.features import has_half
 from staticnet.compiler.dtypes import DType, float16, float32, float64, int32, int64, uint16, uint32, uint64
 
 # -- float16 ------------------------------------------------------------------------------------
-
-
-def has_half(machine: Machine) -> bool:
-    """Whether float16 and float32 are converted into each other by an instruction."""
-    features = machine.features.split(",")
-    return not machine.triple.startswith("x86") or "+f16c" in features or "+avx512f" in features
 
 
 def widen_half(bits: Number) -> Number:
@@ -57,11 +51,11 @@ def narrow_half(x: Number) -> Number:
     # Below 2**-14 the unit is 2**-24: adding 0.5 leaves the rounded number in the low bits of the sum.
     small = (magnitude.as_float() + 0.5).bits() - 0x3F000000
     normal = (magnitude + ((magnitude >> 13) & 1) + (0xFFF - (112 << 23))) >> 13
-    half = select(magnitude < 113 << 23, small, normal)
-    half = select(magnitude >= 0x477FF000, 0x7C00, half)
+    rounded = select(magnitude < 113 << 23, small, normal)
+    rounded = select(magnitude >= 0x477FF000, 0x7C00, rounded)
     payload = ((magnitude >> 13) & 0x3FF) | 0x7E00
-    half = select(magnitude > 0x7F800000, payload, half)
-    return (half | sign).convert("trunc", uint16)
+    rounded = select(magnitude > 0x7F800000, payload, rounded)
+    return (rounded | sign).convert("trunc", uint16)
 
 
 def round_half(x: Number) -> Number:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from staticnet.compiler.codegen.llvm.arithmetic import Number, fma, select
-from staticnet.compiler.codegen.llvm.functions import out_of_line, with_library
+from staticnet.compiler.codegen.llvm.functions import Body, out_of_line, with_library
 from staticnet.compiler.codegen.llvm.rounding import floor, trunc
 from staticnet.compiler.dtypes import float32, float64
 
@@ -34,7 +36,7 @@ def fmod(x: Number, y: Number) -> Number:
     single = x.dtype.itemsize == 4
     rest, library = (_rest_single, "fmodf") if single else (_rest_double, "fmod")
 
-    def body(_: object, operands: list[Number]) -> Number:
+    def body(_: Body, operands: Sequence[Number]) -> Number:
         x, y = operands
         magnitude, divisor = x.absolute(), y.absolute()
         found, hard = rest(magnitude, divisor)

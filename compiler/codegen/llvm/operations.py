@@ -38,11 +38,6 @@ def print_operation(emitter: Emitter, operation: str, operands: Sequence[str], d
 # -- floating point -----------------------------------------------------------------------------
 
 
-def _contracted(instruction: str) -> Callable[[Number, Number], Number]:
-    """Arithmetic that may be fused with the next: the program asked for no rounding between."""
-    return lambda x, y: x.emit(f"{instruction} contract", y)
-
-
 def maximum(x: Number, y: Number) -> Number:
     """NaN if either is: x86 gives the second operand where one is NaN."""
     return _extreme(x, y, lambda x, y: select(x > y, x, y))
@@ -117,10 +112,11 @@ INTEGER: dict[str, Callable[..., Number]] = {
     "right_shift": lambda x, y: x >> y,
 }
 
+# Without fast-math flags: what is fused is decided by who calls, so that it is so wherever the code stands.
 FLOAT: dict[str, Callable[..., Number]] = {
-    "add": _contracted("fadd"),
-    "subtract": _contracted("fsub"),
-    "multiply": _contracted("fmul"),
+    "add": lambda x, y: x + y,
+    "subtract": lambda x, y: x - y,
+    "multiply": lambda x, y: x * y,
     "multiply_add": fma,
     "divide": lambda x, y: x / y,
     "maximum": maximum,
@@ -128,7 +124,7 @@ FLOAT: dict[str, Callable[..., Number]] = {
     "negative": lambda x: -x,
     "absolute": lambda x: x.absolute(),
     "sign": sign,
-    "square": lambda x: x.emit("fmul contract", x),
+    "square": lambda x: x * x,
     "reciprocal": lambda x: 1 / x,
     "floor": rounding.floor,
     "ceil": rounding.ceil,

@@ -6,6 +6,8 @@ sum of two numbers (as in fdlibm's e_pow, with fused multiply-adds); without tho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from staticnet.compiler.codegen.llvm import exponential, logarithm
@@ -35,7 +37,7 @@ def power(x: Number, y: Number) -> Number:
     return out_of_line("staticnet.power", [x, y], x.dtype, _float_power)
 
 
-def _float_power(_: Body, operands: list[Number]) -> Number:
+def _float_power(_: Body, operands: Sequence[Number]) -> Number:
     x, y = operands
     if x.dtype == float32:
         return _mended(x, y, _power_single(x, y))
@@ -114,7 +116,7 @@ def _log(x: Number) -> tuple[Number, Number]:
     return select(ordinary, total, special), select(ordinary, rest, 0.0)
 
 
-def _by_squaring(body: Body, operands: list[Number]) -> Number:
+def _by_squaring(body: Body, operands: Sequence[Number]) -> Number:
     """Wraps around. A negative exponent gives 0, but of 1 and -1, whose powers are whole."""
     x, y = operands
     body.put("br label %square")

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from staticnet.compiler.codegen.llvm.arithmetic import Number, select
-from staticnet.compiler.codegen.machine import Machine
-
-
-def has_rounding(machine: Machine) -> bool:
-    """Whether floor, ceil and rint are instructions; LLVM calls the C library else, number by number."""
-    features = machine.features.split(",")
-    return not machine.triple.startswith("x86") or machine.vector_bytes > 16 or "+sse4.1" in features
+from staticnet.compiler.codegen.llvm.features import has_rounding
 
 
 def floor(x: Number) -> Number:

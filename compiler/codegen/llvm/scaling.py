@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from staticnet.compiler.codegen.llvm.arithmetic import Emitter, Number
-from staticnet.compiler.codegen.machine import Machine
-
-
-def has_scalef(machine: Machine) -> bool:
-    """Whether AVX-512 can multiply by powers of two, beyond the normal range too."""
-    features = machine.features.split(",")
-    return machine.triple.startswith("x86") and "+avx512f" in features and "+avx512vl" in features
+from staticnet.compiler.codegen.llvm.features import has_scalef
 
 
 def scale_exponent(x: Number, n: Number, bits: Number, fraction: int) -> Number:

@@ -8,13 +8,14 @@ of pi / 2, the C library is called. The polynomials are minimax fits of the rela
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from staticnet.compiler.codegen.llvm.arithmetic import Number, fma, polynomial, select
 from staticnet.compiler.codegen.llvm.exponential import DOUBLE as DOUBLE_FORMAT
-from staticnet.compiler.codegen.llvm.functions import out_of_line, with_library
+from staticnet.compiler.codegen.llvm.functions import Body, out_of_line, with_library
 from staticnet.compiler.dtypes import float32, float64, int32, int64
 
 LARGE = 2.0**20
@@ -64,7 +65,7 @@ def _circular(name: str, x: Number) -> Number:
     single = x.dtype.itemsize == 4
     reduce, library = (_reduce_single, f"{name}f") if single else (_reduce_double, name)
 
-    def body(_: object, operands: list[Number]) -> Number:
+    def body(_: Body, operands: Sequence[Number]) -> Number:
         (x,) = operands
         r, quarter, hard = reduce(x)
         result = _around(r, quarter if name == "sin" else quarter + 1)

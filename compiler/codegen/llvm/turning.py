@@ -29,7 +29,7 @@ class Turned:
         return self._exchanged(0, pieces, block, *divmod(place, self.piece))
 
     def _exchanged(self, group: int, groups: int, block: int, piece: int, place: int) -> str:
-        """From `groups` groups of rows those pieces whose number agrees with `piece` in its lower bits, group by group."""
+        """Of `groups` groups of rows, one after another, the pieces whose number ends in the same bits as `piece`."""
         if groups == 1:
             return self._interleaved(group * self.piece, self.piece, block, place)
         half = groups // 2
@@ -62,8 +62,8 @@ class Turned:
         row = self.rows[number]
         if self.width == self.count or row == "poison":
             return row
-        places = [place if place < self.width else None for place in range(block * self.count, (block + 1) * self.count)]
-        return self._shuffle(row, "poison", self.width, places)
+        places = range(block * self.count, (block + 1) * self.count)
+        return self._shuffle(row, "poison", self.width, [place if place < self.width else None for place in places])
 
     def _shuffled(self, x: str, y: str, places: Sequence[int]) -> str:
         return "poison" if x == y == "poison" else self._shuffle(x, y, self.count, places)

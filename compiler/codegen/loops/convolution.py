@@ -18,6 +18,8 @@ from staticnet.compiler.ops.conv import Conv2d
 def convolution(op: Conv2d, inputs: Sequence[View], result: View, finish: Finish, machine: Machine) -> Routine | None:
     """conv(x, w): x (N, C, H, W) and w (O, C / groups, kh, kw), result (N, O, OH, OW)."""
     x, w = inputs
+    if 0 in result.shape:
+        return Routine()
     axes = [
         forward_axis(result.shape[axis], w.shape[axis], op.stride[axis - 2], op.padding[axis - 2][0],
                      op.dilation[axis - 2])

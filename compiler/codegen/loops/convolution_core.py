@@ -60,7 +60,7 @@ FEW_IMAGES = 8
 
 @dataclass
 class Core:
-    """One such sum: views of the source and the result, the phases of the result, and where a weight lies.
+    """One such sum, of one result at least: views of the source and the result, its phases, and where a weight lies.
 
     `weight(group, channel, output, row, column)` is the weight between a channel and an output of a group,
     both counted inside it, for an element of the kernel.
@@ -109,8 +109,6 @@ class Core:
 
     def routine(self) -> Routine:
         """Pack the weights, then the sum."""
-        if 0 in self.result.shape:
-            return Routine()
         if not self.packed.size:
             return Routine((self.main(),))
         return Routine((self.pack(), self.main()))

@@ -24,6 +24,8 @@ def input_gradient(
 ) -> Routine | None:
     """The gradient to x of conv(x, w): g (N, O, OH, OW) and w (O, C / groups, kh, kw), result (N, C, H, W)."""
     g, w = inputs
+    if 0 in result.shape:
+        return Routine()
     heights, widths = (
         gradient_axes(result.shape[axis], w.shape[axis], op.stride[axis - 2], op.padding[axis - 2][0],
                       op.dilation[axis - 2])

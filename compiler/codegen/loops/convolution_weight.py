@@ -72,6 +72,8 @@ def weight_gradient(
 ) -> Routine | None:
     """The gradient to w of conv(x, w): x (N, C, H, W) and g (N, O, OH, OW), result (O, C / groups, kh, kw)."""
     x, g = inputs
+    if 0 in result.shape:
+        return Routine()
     axes = [
         forward_axis(g.shape[axis], result.shape[axis], op.stride[axis - 2], op.padding[axis - 2][0],
                      op.dilation[axis - 2])
@@ -85,7 +87,7 @@ def weight_gradient(
 
 @dataclass
 class Gradient:
-    """One such sum: views of x, g and the result, and the windows along both axes.
+    """One such sum, of one result at least: views of x, g and the result, and the windows along both axes.
 
     With `depthwise` output o of group g has channel o alone behind it, and is number o * groups + g of the result.
     Vectors then run over the channels of x too.
@@ -113,8 +115,6 @@ class Gradient:
 
     def routine(self) -> Routine:
         """The sums of all chunks, then their sum."""
-        if 0 in self.result.shape:
-            return Routine()
         if not self.images or not self.windows:
             return Routine((self.combine(0),))
         return Routine((self.main(), self.combine(self.chunks)))

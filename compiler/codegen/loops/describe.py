@@ -21,14 +21,16 @@ best be made. A describer of a base class serves all cards below it that have no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from staticnet.compiler.codegen.loops.form import Index, Routine, Statement, Value, View, store
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.ir import Op
 
-Describer = Callable[[Op, Sequence[View], Sequence[View], Machine], Routine | None]
+#: the first argument is a card of the class that the function is registered for
+Describer = Callable[[Any, Sequence[View], Sequence[View], Machine], Routine | None]
 Finish = Callable[[Sequence[Index], Value], list[Statement]]
-Anchor = Callable[[Op, Sequence[View], View, Finish, Machine], Routine | None]
+Anchor = Callable[[Any, Sequence[View], View, Finish, Machine], Routine | None]
 
 DESCRIBERS: dict[type[Op], Describer] = {}
 ANCHORS: dict[type[Op], Anchor] = {}

@@ -95,14 +95,15 @@ def emit(nest: Nest, body: Body, prefix: str = "i", ahead: Body | None = None) -
         return For(Var("once"), 1, first + inside)
     if len(variables) == 1:
         return For(variables[0], nest.extents[0], first + inside, "vector")
-    inside = (*first, For(variables[-1], nest.extents[-1], inside, "vector"))
-    return around(variables[:-1], nest.extents[:-1], inside)
+    line = For(variables[-1], nest.extents[-1], inside, "vector")
+    return around(variables[:-1], nest.extents[:-1], (*first, line))
 
 
 def around(variables: Sequence[Var], extents: Sequence[int], inside: Sequence[Statement]) -> For:
     """Serial loops, outermost first, around some statements; one of extent 1 where there are none."""
     if not variables:
         return For(Var("once"), 1, tuple(inside))
-    for variable, extent in zip(reversed(variables), reversed(extents), strict=True):
-        inside = (For(variable, extent, tuple(inside)),)
-    return inside[0]
+    loop = For(variables[-1], extents[-1], tuple(inside))
+    for variable, extent in zip(reversed(variables[:-1]), reversed(extents[:-1]), strict=True):
+        loop = For(variable, extent, (loop,))
+    return loop

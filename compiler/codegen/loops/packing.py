@@ -45,9 +45,7 @@ def pack_panel(
     return copied(names, side, depth, target, to, width, size, lanes)
 
 
-def pad(
-    names: Names, side: Side, depth: int, name: str, dtype: DType, lanes: int, gap: int
-) -> tuple[For, Side]:
+def pad(names: Names, side: Side, depth: int, name: str, dtype: DType, lanes: int, gap: int) -> tuple[For, Side]:
     """The loop that copies lines so that each is contiguous and at least `gap` away from the next, and the copy."""
     pitch = -(-depth // lanes) * lanes + gap
     target = Array(name, dtype, side.count * pitch, "shared")
@@ -71,12 +69,10 @@ def _gathered(
 ) -> list[Statement]:
     """Place by place, as many lines at a time as there are."""
     k, line, rest = names("k"), names("line"), names("rest")
-    missing = -size % lanes
-    body: list[Statement] = [
-        For(line, size, (Store(target, to + k * width + line, side.load(line, k, target.dtype)),), "vector")
-    ]
+    missing, at = -size % lanes, to + k * width
+    body = [For(line, size, (Store(target, at + line, side.load(line, k, target.dtype)),), "vector")]
     if missing:
-        body.append(For(rest, missing, (Store(target, to + k * width + rest + size, const(0, target.dtype)),), "vector"))
+        body.append(For(rest, missing, (Store(target, at + size + rest, const(0, target.dtype)),), "vector"))
     return [For(k, depth, tuple(body))]
 
 
@@ -89,10 +85,8 @@ def _turned(
     def square(first: Affine, lines: int, k: Affine, long: int) -> list[Statement]:
         numbers = Register(f"square{lines}_{long}", dtype, (lanes, lanes))
         line, place, lane = names("line"), names("place"), names("lane")
-        value = side.load(first + line, k + lane, dtype)
-        body: list[Statement] = [
-            For(line, lines, (For(lane, long, (Set(numbers, value, (affine(line), affine(lane))),), "lanes"),), "unroll")
-        ]
+        read = Set(numbers, side.load(first + line, k + lane, dtype), (affine(line), affine(lane)))
+        body: list[Statement] = [For(line, lines, (For(lane, long, (read,), "lanes"),), "unroll")]
         if lines < lanes:
             line, lane = names("line"), names("lane")
             index = affine(line) + lines, affine(lane)

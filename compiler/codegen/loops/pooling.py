@@ -63,7 +63,8 @@ class Line:
     def seen(self, window: Index) -> Value:
         """How many pixels a window sees, as int64."""
         first = affine(window) * self.stride - self.before
-        low, high = position(first), position(self.size - 1 - first)
+        low: Value = position(first)
+        high: Value = position(self.size - 1 - first)
         if self.dilation > 1:
             step = const(self.dilation, int64)
             low, high = apply("floor_divide", low, step), apply("floor_divide", high, step)

@@ -32,8 +32,8 @@ from staticnet.compiler.ops.matmul import MatMul
 _LONG = 4096
 _CHUNKS = 16
 _WORKERS = 4
-#: one place of a panel of y, roughly
-_PANEL_BYTES = 128
+#: what the tiles of one panel read for each product of a sum, roughly
+_PLACE_BYTES = 1024
 #: the most that partial sums may take
 _PARTIAL_BYTES = 64 << 20
 #: fewer lines than this leave vectors or tiles unfilled
@@ -56,14 +56,16 @@ def product(op: MatMul, inputs: Sequence[View], result: View, finish: Finish, ma
 def chunk_count(p: Product, tasks: int) -> int:
     """In how many chunks to cut the depth: several where there is little else that workers could share out.
 
-    And where so many numbers of a panel of y do not stay in the cache, as far as there is room for partial sums.
+    And where both operands are read across their lines, and would leave the cache before the next tile needs
+    them again, as far as there is room for partial sums.
     """
     if p.depth >= _LONG and tasks < _WORKERS:
         return min(_CHUNKS, p.depth // (_LONG // 8))
-    if p.depth <= p.machine.l2_bytes // (4 * _PANEL_BYTES):
+    most = p.machine.l2_bytes // _PLACE_BYTES
+    if 1 in (p.x.step, p.y.step) or p.depth <= 2 * most:
         return 1
     room = _PARTIAL_BYTES // (p.dtype.itemsize * p.stacked * p.x.count * p.y.count)
-    return max(1, min(-(-p.depth * _PANEL_BYTES * 4 // p.machine.l2_bytes), room))
+    return max(1, min(-(-p.depth // most), room))
 
 
 def cheapest(p: Product) -> Routine:

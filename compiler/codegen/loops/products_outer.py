@@ -6,7 +6,7 @@ memory they are packed first, all at once or, where they change with the stack, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -61,10 +61,13 @@ class Outer:
         p = self.product
         if not self.crosses:
             return choose_tile(p.x.count, p.y.count, p.depth, p.lanes, p.machine.registers)
-        # Results are turned over before they are stored: squares of them lose least.
-        rows = min(p.lanes, p.x.count, p.machine.registers - 4)
-        vectors = 2 if rows * 2 + 3 <= p.machine.registers and p.y.count > p.lanes else 1
-        return Tile(rows, vectors, tile_slots(p.x.count, p.y.count, p.depth, p.lanes, rows, vectors))
+        # Results are turned over before they are stored: of the tiles with whole vectors of rows the best.
+        wide = p.machine.registers >= 32
+        rows = min(p.lanes if wide else 4, p.x.count)
+        sizes = [1] if wide and rows * 2 > p.machine.registers - 3 else [2, 3]
+        slots = {n: tile_slots(p.x.count, p.y.count, p.depth, p.lanes, rows, n) for n in sizes}
+        vectors = min(slots, key=lambda n: slots[n])
+        return Tile(rows, vectors, slots[vectors])
 
     @property
     def crosses(self) -> bool:

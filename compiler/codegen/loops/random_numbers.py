@@ -169,7 +169,8 @@ def random_normal(
 
     def normals(words: Sequence[Value]) -> list[Value]:
         if op.dtype == float64:
-            return _box_muller(*_doubles(words), 53)
+            first, second = _doubles(words)
+            return _box_muller(first, second, 53)
         found = []
         for k in (0, 2):
             found += _box_muller(cast(words[k], float64), cast(words[k + 1], float64), 32)

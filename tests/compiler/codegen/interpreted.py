@@ -13,6 +13,7 @@ from staticnet.compiler.codegen.machine import SMALL, Machine
 from staticnet.compiler.program import Generated, Instruction, Program
 from staticnet.runtime.bound import Bound
 from staticnet.runtime.numpy_backend import NUMPY
+
 Run = Callable[[Routine, Mapping[Array, np.ndarray]], None]
 
 

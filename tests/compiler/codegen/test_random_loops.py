@@ -11,7 +11,7 @@ from staticnet.compiler.ops.random import RandomBits, RandomMask, RandomNormal, 
 from tests.compiler.codegen.placed import Placement, check, dense, described
 
 KEY = np.array([0x0123456789ABCDEF, 0xFEDCBA9876543210], np.uint64)
-SHAPES = [(), (1,), (3,), (4, 4), (5, 13), (0, 3), (2, 3000), (4, 1024 * 5)]
+SHAPES = [(), (1,), (3,), (4, 4), (5, 13), (0, 3), (2, 300), (4, 96)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -25,13 +25,13 @@ def test_masks(rate):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 96)], ids=str)
 def test_uniform(shape, dtype):
     assert check(RandomUniform(shape=shape, stream=1, dtype=as_dtype(dtype)), [KEY]) >= 2
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 96)], ids=str)
 def test_normal(shape, dtype):
     assert check(RandomNormal(shape=shape, stream=1, dtype=as_dtype(dtype)), [KEY], ulp=4) >= 2
 
