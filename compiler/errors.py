@@ -60,6 +60,10 @@ class GradientError(StaticnetError, ValueError):
     """A derivative that does not exist or was not asked for properly."""
 
 
+class MemoryBudgetError(StaticnetError, MemoryError):
+    """A memory budget that no plan keeps."""
+
+
 class ExportError(StaticnetError, ValueError):
     """A graph, or a part of it, that cannot leave in the format asked for."""
 

@@ -35,6 +35,13 @@ class MemoryReport:
     in_place: int
     buffers: int
     timeline: tuple[TimelineEntry, ...]
+    #: values computed again because a budget left no room to keep them
+    recomputed: int = 0
+
+    @property
+    def working_bytes(self) -> int:
+        """What a memory budget bounds: arena and scratch."""
+        return self.arena_bytes + self.scratch_bytes
 
     @property
     def total_bytes(self) -> int:
@@ -61,6 +68,8 @@ class MemoryReport:
             f"  constants     {format_bytes(self.constant_bytes):>10}",
             f"  {self.views} views and {self.in_place} results in place need no memory",
         ]
+        if self.recomputed:
+            lines.append(f"  {self.recomputed} values are computed twice to keep the memory budget")
         fullest = sorted(self.timeline, key=lambda entry: -entry.live_bytes)[:rows]
         if fullest:
             lines.append("  fullest steps:")

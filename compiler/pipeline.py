@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from staticnet.compiler import flags
 from staticnet.compiler.codegen.generate import with_code
 from staticnet.compiler.collector import collector_paused
-from staticnet.compiler.errors import ArgumentError, StaticnetError
+from staticnet.compiler.errors import ArgumentError, MemoryBudgetError, StaticnetError
 from staticnet.compiler.fusion import Group, fuse
 from staticnet.compiler.ir import Graph, Node, Op, Type, bind_shape
 from staticnet.compiler.ir.node import Origins
@@ -26,6 +26,8 @@ from staticnet.compiler.loop_fusion import cluster, with_fused_nodes
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.memory.check import check_plan
 from staticnet.compiler.memory.plan import plan
+from staticnet.compiler.memory.recompute import recompute
+from staticnet.compiler.memory_report import format_bytes
 from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
 from staticnet.compiler.passes.verify import verify
 from staticnet.compiler.program import Program
@@ -86,24 +88,66 @@ def grouped(
 
 
 @collector_paused()
-def assemble(prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = True) -> Program:
-    """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own."""
+def assemble(
+    prepared: Prepared, binding: Mapping[str, int], *, reuse: bool = True, memory_budget: int | None = None
+) -> Program:
+    """Schedule and plan for one binding; `reuse=False` gives every value bytes of its own.
+
+    A `memory_budget` bounds the bytes of arena and scratch: values are computed twice until the plan keeps it.
+    Raises MemoryBudgetError, with the bytes that are too many, where it cannot.
+    """
     prepared.check_sizes(binding)
-    skipped = flags.skipped_passes()
     target, graph = prepared.target, prepared.steps
     groups: Sequence[Group] = prepared.groups
     if target.fuses_loops:
         groups = [(node,) for node in graph.nodes if node.op.name != "input"]
-    if "schedule" not in skipped:
+    if "schedule" not in flags.skipped_passes():
         groups = schedule(graph, groups, binding)
-    orders = assign_orders(graph, target) if reuse and "layout" not in skipped else {}
-    program = plan(graph, groups, binding, target, orders, reuse=reuse and "plan" not in skipped)
-    if target.machine is not None:
-        program = with_code(program, target.machine)
+    program = _planned(graph, groups, binding, target, reuse)
+    if memory_budget is not None:
+        program = _within(memory_budget, program, graph, groups, binding, target)
     if flags.verify():
         check_plan(program)
     _show(program)
     return program
+
+
+def _planned(
+    graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target, reuse: bool = True
+) -> Program:
+    """The plan for an order of the groups, with the code where the target has it."""
+    skipped = flags.skipped_passes()
+    orders = assign_orders(graph, target) if reuse and "layout" not in skipped else {}
+    program = plan(graph, groups, binding, target, orders, reuse=reuse and "plan" not in skipped)
+    return with_code(program, target.machine) if target.machine is not None else program
+
+
+def _within(
+    budget: int, program: Program, graph: Graph, groups: Sequence[Group], binding: Mapping[str, int], target: Target
+) -> Program:
+    """The program under a budget: what is live is bounded more and more tightly until arena and scratch fit too."""
+    best, limit = program, budget
+    for _ in range(4):
+        need = best.memory.working_bytes
+        if need <= budget:
+            return best
+        limit = min(limit, budget) - max(best.memory.scratch_bytes, 0) if best is program else limit - (need - budget)
+        again = recompute(graph, groups, binding, max(limit, 0))
+        if not again.count:
+            break
+        made = _planned(again.graph, again.groups, binding, target)
+        made = replace(made, memory=replace(made.memory, recomputed=again.count))
+        if made.memory.working_bytes >= best.memory.working_bytes and best is not program:
+            break
+        best = made if made.memory.working_bytes < best.memory.working_bytes else best
+    if best.memory.working_bytes <= budget:
+        return best
+    need = best.memory.working_bytes
+    raise MemoryBudgetError(
+        f"{program.name} needs {format_bytes(need)} of arena and scratch where {format_bytes(budget)} are allowed, "
+        f"{format_bytes(need - budget)} too many, even with {best.memory.recomputed} values computed twice "
+        f"(without a budget {format_bytes(program.memory.working_bytes)}); take a smaller batch or a larger budget"
+    )
 
 
 def run_passes(graph: Graph, passes: Sequence[Pass], watch: _Watch | None = None) -> Graph:

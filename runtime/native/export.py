@@ -91,7 +91,7 @@ def link(content: bytes, path: Path, library: str) -> None:
 def _sharing(library: str) -> list[str]:
     if sys.platform == "darwin":
         return ["-dynamiclib", "-install_name", f"@rpath/{library}"]
-    return ["-shared", f"-Wl,-soname,{library}"]
+    return ["-shared"]
 
 
 def _compiler() -> list[str]:

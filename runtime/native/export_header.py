@@ -77,17 +77,17 @@ def _introduction(plan: Plan) -> str:
 
 
 def _sizes(plan: Plan) -> str:
-    """Macros of what arrays hold."""
+    """Macros of what an instance and the arrays hold."""
     prefix = plan.name.upper()
     lines = [f"#define {prefix}_BYTES {plan.nbytes}u", f"#define {prefix}_WORKSPACE_BYTES {plan.workspace_bytes}u"]
     if plan.state_bytes:
         lines.append(f"#define {prefix}_STATE_BYTES {plan.state_bytes}u")
-    for value in (*plan.feeds, *plan.outputs, *plan.members):
+    for value in (*plan.feeds, *plan.outputs, *plan.pointers):
         own = f"{prefix}_{value.name.upper()}"
-        lines += [f"#define {own}_SIZE {value.size}", f"#define {own}_RANK {len(value.shape)}"]
+        lines.append(f"#define {own}_SIZE {value.size}")
         if value.shape:
             lines.append(f"#define {own}_SHAPE {{{', '.join(map(str, value.shape))}}}")
-    return "/* elements, axes and shapes of the arrays; bytes of an instance */\n" + "\n".join(lines) + "\n"
+    return "/* bytes of an instance; elements and shapes of arrays */\n" + "\n".join(lines) + "\n"
 
 
 def _struct(plan: Plan) -> str:
@@ -108,7 +108,7 @@ def _struct(plan: Plan) -> str:
 
 def _member(member: Member) -> str:
     kind = c_type(member.type.dtype)
-    what = f"/* {_described(member)}{', updated' if member.is_updated else ''} */"
+    what = f"/* {_kind(member)}{', updated' if member.is_updated else ''} */"
     if member.is_pointer:
         return f"const {kind} *{member.name}; {what}"
     return f"{kind} {member.name}{f'[{max(member.size, 1)}]' if member.shape else ''}; {what}"
@@ -121,7 +121,7 @@ def _functions(plan: Plan) -> str:
         "Run once: 0, or the number of the step that refused the values it was given. Then no state has changed, and "
         "outputs are not written. An output that is NULL is left out."
     ]
-    run += [f"{value.name}: {_described(value)}" for value in (*plan.feeds, *plan.outputs)]
+    run += [f"{value.name}: {_kind(value)}" for value in (*plan.feeds, *plan.outputs)]
     parameters = [f"{name}_t *model"]
     parameters += [f"const {c_type(value.type.dtype)} *{value.name}" for value in plan.feeds]
     parameters += [f"{c_type(value.type.dtype)} *{value.name}" for value in plan.outputs]
@@ -134,12 +134,16 @@ def _functions(plan: Plan) -> str:
         parts += ["", _comment(prepare), f"void {name}_prepare({name}_t *model);"]
     parts += ["", _comment("\n".join(run)), f"int {name}_run({', '.join(parameters)});"]
     parts += ["", _comment(f"What a result of {name}_run means."), f"const char *{name}_error(int code);"]
+    size = f"{name.upper()}_BYTES, for callers that cannot read this file."
+    parts += ["", _comment(size), f"size_t {name}_bytes(void);"]
     return "\n".join(parts) + "\n"
 
 
-def _described(value: Value) -> str:
+def _kind(value: Value) -> str:
+    """`float32 (16, 1, 3, 3)`, and what the program calls it unless that is its name in C."""
     shape = ", ".join(map(str, value.shape)) + ("," if len(value.shape) == 1 else "")
-    return f"{_plain(value.label)}: {value.type.dtype} ({shape})"
+    label = "" if value.label == value.name else f" {_plain(value.label)}"
+    return f"{value.type.dtype} ({shape}){label}"
 
 
 def _plain(text: str) -> str:

@@ -29,7 +29,7 @@ class _Module:
 
     def text(self) -> str:
         plan = self.plan
-        functions = [self.init(), self.run(), self.error()]
+        functions = [self.init(), self.run(), self.error(), self.bytes()]
         if plan.pointers:
             functions.append(self.prepare())
         parts = [
@@ -119,6 +119,10 @@ class _Module:
             code.put(f"ret ptr @{name}")
         texts = _data("fine", b"no error\0", 1) + _data("unknown", b"no such error\0", 1)
         return texts + code.function("ptr", f"{self.plan.name}_error", ["i32 %code"])
+
+    def bytes(self) -> str:
+        """The size of an instance."""
+        return f"define i64 @{self.plan.name}_bytes() #0 {{\n  ret i64 {self.plan.nbytes}\n}}\n"
 
 
 class _Code:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.dtypes import (
     DType,
@@ -273,7 +271,3 @@ def at_most(x: Number, high: Number | float | int) -> Number:
     """The smaller of x and high, which must not be NaN; a NaN of x stays: one instruction on x86."""
     high = x.number(high)
     return select(high < x, high, x)
-
-
-def nan(x: Number) -> Number:
-    return x.number(np.nan)

@@ -25,6 +25,18 @@ SINGLE = (
     0.139875695,
     -0.128779233,
 )
+#: of softplus: Q for 0 <= f <= 1
+SINGLE_UNIT = (
+    -0.499999315,
+    0.333304703,
+    -0.24958156,
+    0.196931869,
+    -0.153490528,
+    0.106698774,
+    -0.0575594902,
+    0.0201488286,
+    -0.00330610364,
+)
 DOUBLE = (
     0.66666666666667351,
     0.3999999999940913,
@@ -110,11 +122,12 @@ def log1p(x: Number) -> Number:
 
 
 def softplus(x: Number) -> Number:
-    """max(x, 0) + log1p(exp(-|x|))."""
+    """max(x, 0) + log1p(z), z = exp(-|x|)."""
     own = format_of(x)
-    z = exp_within(at_least(-x.absolute(), own.underflow))
+    z, above = exp_within(at_least(-x.absolute(), own.underflow)), at_least(x, 0.0)
+    if x.dtype.itemsize == 4:
+        return fma(z * z, polynomial(z, SINGLE_UNIT), above) + z
     # 1 + z is in 1 ... 2
     large = z > 2 * _lowest(z) - 1
     y = _log1p_near(select(large, fma(z, 0.5, -0.5), z))
-    ln2 = own.ln2_high + own.ln2_low
-    return at_least(x, 0.0) + select(large, y + ln2, y)
+    return above + select(large, y + (own.ln2_high + own.ln2_low), y)

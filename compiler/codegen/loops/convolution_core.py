@@ -31,6 +31,7 @@ from staticnet.compiler.codegen.loops.convolution_tiles import (
     Segment,
     Tile,
     blocks,
+    choose_depthwise_tile,
     choose_tile,
     row_major,
     split,
@@ -97,11 +98,12 @@ class Core:
         height, width = main.height, main.width
         extents = min(height.count, self.block_rows), width.count, self.outputs
         more = max(main.taps * self.channels, 1), self.lanes, self.machine
+        clips = self.pads and self.source.dtype == self.dtype and width.taps <= CLIPPED_TAPS
+        if self.depthwise:
+            tile = choose_depthwise_tile(width.count, self.outputs, width.taps, self.lanes, self.machine.registers)
+            return tile, clips and self.channels == 1 and not is_planar(self.source)
         tile, cost = choose_tile(*extents, *more)
-        if (
-            not self.pads or self.depthwise or self.planar or self.source.dtype != self.dtype
-            or self.channels < CLIPPED_CHANNELS or width.taps > CLIPPED_TAPS
-        ):  # fmt: skip
+        if not clips or self.planar or self.channels < CLIPPED_CHANNELS:
             return tile, False
         clipped, other = choose_tile(*extents, *more, most_rows=1)
         useful = height.useful(self.height) * width.useful(self.width)
@@ -304,8 +306,10 @@ class Core:
         joined: list[Segment] = []
         for piece in (piece for segment in segments for piece in segment.pieces()):
             before = joined[-1] if joined else None
-            if before and before.size == piece.size and all(
-                axis.clipped(each.start, each.size, self.width) is None for each in (before, piece)
+            if (
+                before
+                and before.size == piece.size
+                and all(axis.clipped(each.start, each.size, self.width) is None for each in (before, piece))
             ):
                 piece = Segment(joined.pop().start, piece.size, before.count + 1)
             joined.append(piece)

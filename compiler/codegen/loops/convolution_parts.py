@@ -121,9 +121,7 @@ def gradient_axes(size: int, kernel: int, stride: int, before: int, dilation: in
     for first in range(min(stride, size)):
         elements = [k for k in reversed(range(kernel)) if (first + before - k * dilation) % stride == 0]
         offsets = [(first + before - k * dilation) // stride for k in elements]
-        step, element_step = (
-            (offsets[1] - offsets[0], elements[1] - elements[0]) if len(elements) > 1 else (1, 1)
-        )
+        step, element_step = (offsets[1] - offsets[0], elements[1] - elements[0]) if len(elements) > 1 else (1, 1)
         axes.append(
             Axis(
                 -((first - size) // stride), 1, *(offsets[:1] or [0]), step, len(elements),

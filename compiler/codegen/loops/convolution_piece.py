@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from staticnet.compiler.codegen.loops.convolution_parts import Axis, Names, Source, loop
-from staticnet.compiler.codegen.loops.convolution_tiles import Step, merge
+from staticnet.compiler.codegen.loops.convolution_tiles import CLIPPED_TAPS, Step, merge, runs
 from staticnet.compiler.codegen.loops.form import Affine, For, If, Load, Register, Set, Statement, const, within
 from staticnet.compiler.codegen.loops.operations import cast, multiply_add
 
@@ -73,6 +73,18 @@ class Piece:
         columns = (self.size[1] if end is None else end) - first
         return For(row, self.size[0], (For(column, columns, (inner,), "unroll"),), "unroll")
 
+    def product(
+        self, sums: Register, pixel: Affine, weight: Affine, row: Affine, column: Affine, lane: Affine
+    ) -> list[Statement]:
+        """A number times a vector of weights, added to the sums of a pixel; `pixel` is the place that pixel 0 sees."""
+        core, source, phase = self.core, self.source, self.phase
+        along = core.channels * source.strides[2] if core.depthwise else 0
+        across = phase.width.stride * source.strides[1]
+        place = pixel + row * (phase.height.stride * source.strides[0]) + column * across + lane * along
+        x, w = Load(source.array.dtype, source.array, place), Load(core.dtype, core.packed, weight + lane)
+        index = row * self.size[1] + column, lane
+        return [Set(sums, multiply_add(cast(x, core.dtype), w, sums[index]), index)]
+
     def reduction(self, sums: Register) -> list[Statement]:
         """The loops over taps and channels."""
         core, source, height, width = self.core, self.source, self.phase.height, self.phase.width
@@ -80,21 +92,10 @@ class Piece:
         first_column = self.corner[1] * width.stride + width.offset
         channel = self.block * (core.block * core.channels) if core.depthwise else self.group * core.channels
         pixel, weight = source.at(first_row, first_column, channel), core.packed_at(self.phase, self.group, self.block)
-        along = core.channels * source.strides[2] if core.depthwise else 0
-
-        def products(pixel: Affine, weight: Affine, first: int, end: int) -> Statement:
-            def product(row: Affine, column: Affine, lane: Affine) -> list[Statement]:
-                place = row * (height.stride * source.strides[0]) + column * (width.stride * source.strides[1])
-                x = Load(source.array.dtype, source.array, pixel + place + lane * along)
-                w = Load(core.dtype, core.packed, weight + lane)
-                index = row * self.size[1] + column, lane
-                return [Set(sums, multiply_add(cast(x, core.dtype), w, sums[index]), index)]
-
-            return self.pixels(product, first, end)
 
         def nest(steps: Sequence[Step], pixel: Affine, weight: Affine, first: int, end: int) -> list[Statement]:
             if not steps:
-                return [products(pixel, weight, first, end)]
+                return [self.pixels(lambda *index: self.product(sums, pixel, weight, *index), first, end)]
             return loop(
                 self.names, "step", steps[0].extent,
                 lambda number: nest(
@@ -103,27 +104,51 @@ class Piece:
             )  # fmt: skip
 
         rows, columns, channels = steps = self.steps()
-        if not core.clips:
+        slides = core.depthwise and core.channels == 1 and width.taps <= CLIPPED_TAPS
+        if not core.clips and not slides:
             order = sorted(steps, key=lambda step: -step.strides[1])
             return nest(merge(order), pixel, weight, 0, self.size[1])
+        clipped = None
+        if core.clips and not self.corner[1].terms:
+            clipped = width.clipped(self.corner[1].constant, self.size[1], core.width)
 
         def row(number: Affine) -> list[Statement]:
             at, factor = pixel + number * rows.strides[0], weight + number * rows.strides[1]
-            clipped = None
-            if not self.corner[1].terms:
-                clipped = width.clipped(self.corner[1].constant, self.size[1], core.width)
             inside: list[Statement] = []
-            if clipped is None:
+            if slides:
+                inside = self.slide(sums, columns, at, factor, clipped or [(0, self.size[1])] * width.taps)
+            elif clipped is None:
                 inside = nest(merge((columns, channels)), at, factor, 0, self.size[1])
-            for tap, (first, end) in enumerate(clipped or ()):
-                if first < end:
-                    start = at + columns.strides[0] * tap, factor + columns.strides[1] * tap
-                    inside += nest(merge((channels,)), *start, first, end)
-            if height.is_inside(core.height):
+            else:
+                for tap, (first, end) in enumerate(clipped):
+                    if first < end:
+                        start = at + columns.strides[0] * tap, factor + columns.strides[1] * tap
+                        inside += nest(merge((channels,)), *start, first, end)
+            if not core.clips or height.is_inside(core.height):
                 return inside
             return [If((within(first_row + number * height.step, 0, core.height),), tuple(inside))]
 
         return loop(self.names, "tap", rows.extent, row)
+
+    def slide(
+        self, sums: Register, step: Step, pixel: Affine, weight: Affine, clipped: Sequence[tuple[int, int]]
+    ) -> list[Statement]:
+        """All taps of a row, pixel by pixel: neighbours share what they see while it is in registers."""
+        taps = [tuple(t for t, (first, end) in enumerate(clipped) if first <= i < end) for i in range(self.size[1])]
+        body: list[Statement] = []
+        for begin, end in runs(taps):
+
+            def products(row: Affine, column: Affine, lane: Affine, begin: int = begin) -> list[Statement]:
+                return [
+                    statement
+                    for tap in taps[begin]
+                    for statement in self.product(
+                        sums, pixel + step.strides[0] * tap, weight + step.strides[1] * tap, row, column, lane
+                    )
+                ]  # fmt: skip
+
+            body.append(self.pixels(products, begin, end))
+        return body
 
     def steps(self) -> tuple[Step, Step, Step]:
         """The loops over rows, columns and channels: how places in the source and among the weights grow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,15 @@ def split(total: int, most: int) -> list[Segment]:
     return [segment for segment in found if segment.count]
 
 
+def runs(items: Sequence[object]) -> Iterator[tuple[int, int]]:
+    """From where to where equal items stand one behind the other."""
+    start = 0
+    for _, group in itertools.groupby(items):
+        end = start + len(list(group))
+        yield start, end
+        start = end
+
+
 def blocks(total: int, width: int) -> list[Segment]:
     """Pieces of `width`, and one with what is left."""
     full, rest = divmod(total, width)
@@ -122,6 +132,13 @@ def choose_tile(
                     best = cost, Tile(rows, columns, vectors)
     assert best is not None
     return best[1], best[0]
+
+
+def choose_depthwise_tile(width: int, channels: int, taps: int, lanes: int, registers: int) -> Tile:
+    """The tile of a depthwise sum: besides the sums of its pixels a row of weights and one of pixels are held."""
+    vectors = 2 if channels > lanes and registers - 4 * taps >= 16 else 1
+    most = max(4, (registers - 2) // vectors - 2 * taps)
+    return Tile(1, min(width, most), vectors)
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,10 @@ class Load(Value):
 @_hashed
 @dataclass(frozen=True)
 class Get(Value):
-    """The content of a register; the index may use variables of `unroll` and `lanes` loops alone."""
+    """The content of a register; the index may use variables of `unroll` and `lanes` loops alone.
+
+    A lanes variable in another place than the last reads across: register[lane, 3] is element 3 of each row.
+    """
 
     register: Register
     index: tuple[Affine, ...] = ()

@@ -18,7 +18,7 @@ from staticnet.compiler.codegen.loops.interpret import run_routine
 from staticnet.compiler.codegen.loops.operations import add
 from staticnet.compiler.codegen.machine import SMALL
 from staticnet.compiler.ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
-from tests.compiler.codegen.native import run_native, smaller_machines
+from tests.compiler.codegen.native import host, run_native, smaller_machines
 from tests.compiler.codegen.placed import WIDE, Placement, described, execute, kernel_results
 
 RNG = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_equals_the_kernel_in_every_layout(case, number):
 def test_other_dtypes(case, number, dtype):
     op, arrays = card(number, ((1, *case[0][1:]), *case[1:]), dtype)
     (expected,) = kernel_results(op, arrays)
-    run = described(op, arrays, list(layouts(number))[0], WIDE)
+    run = described(op, arrays, next(layouts(number)), WIDE)
     execute(run)
     np.testing.assert_array_equal(run.results[0], expected)
 
@@ -115,7 +115,7 @@ def test_half_precision_is_summed_in_single():
 def test_each_result_is_finished_once(case, number):
     op, arrays = card(number, case)
     (expected,) = kernel_results(op, arrays)
-    run = described(op, arrays, list(layouts(number))[0])
+    run = described(op, arrays, next(layouts(number)))
     result, bias = run.outputs[0].view, numbers(expected.shape[1])
 
     def finish(index, value):
@@ -136,11 +136,21 @@ def test_native_code_does_not_depend_on_the_ranges(machine, number):
         (expected,) = kernel_results(op, arrays)
         found = []
         for ranges in (1, 3):
-            run = described(op, arrays, list(layouts(number))[0], machine)
+            run = described(op, arrays, next(layouts(number)), machine)
             execute(run, lambda routine, memory, ranges=ranges: run_native(routine, memory, machine, ranges))
             found.append(run.results[0])
         np.testing.assert_array_equal(*found)
         np.testing.assert_allclose(found[0], expected, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("ranges", [1, 7])
+def test_chunks_of_images_that_do_not_divide(ranges):
+    op, arrays = card(2, ((13, 1, 11, 11), (3, 1, 2, 2), (1, 1), NONE, (1, 1), 1))
+    run = described(op, arrays, [PIXELS, PIXELS, PLANES], WIDE)
+    assert [kernel.loop.extent for kernel in run.routine.kernels] == [7, 1]
+    run = described(op, arrays, [PIXELS, PIXELS, PLANES], host())
+    execute(run, lambda routine, memory: run_native(routine, memory, host(), ranges))
+    np.testing.assert_array_equal(run.results[0], kernel_results(op, arrays)[0])
 
 
 @each_card
@@ -154,8 +164,10 @@ def test_big_images_are_cut_into_rows(number):
         np.testing.assert_array_equal(run.results[0], expected)
 
 
-@pytest.mark.parametrize("size, kernel, stride, before, dilation", [(7, 3, 1, 1, 1), (8, 3, 2, 1, 1), (9, 4, 3, 2, 2),
-                                                                   (10, 2, 4, 0, 1), (6, 5, 2, 0, 2), (5, 1, 2, 0, 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, kernel, stride, before, dilation",
+    [(7, 3, 1, 1, 1), (8, 3, 2, 1, 1), (9, 4, 3, 2, 2), (10, 2, 4, 0, 1), (6, 5, 2, 0, 2), (5, 1, 2, 0, 1)],
+)
 def test_the_axes_of_both_directions_list_the_same_products(size, kernel, stride, before, dilation):
     count = (size + 2 * before - dilation * (kernel - 1) - 1) // stride + 1
     windows = forward_axis(count, kernel, stride, before, dilation)
@@ -163,7 +175,7 @@ def test_the_axes_of_both_directions_list_the_same_products(size, kernel, stride
         (o, o * windows.stride + windows.offset + k * windows.step, k) for o in range(count) for k in range(kernel)
     }
     backward = {
-        (i * axis.stride + axis.offset + t * axis.step, axis.first + i * axis.spacing, axis.element + t * axis.element_step)
+        (i * axis.stride + axis.offset + t * axis.step, axis.result(i).constant, axis.element + t * axis.element_step)
         for axis in gradient_axes(size, kernel, stride, before, dilation)
         for i, t in itertools.product(range(axis.count), range(axis.taps))
     }
@@ -173,9 +185,7 @@ def test_the_axes_of_both_directions_list_the_same_products(size, kernel, stride
 def test_clipped_is_what_lies_inside():
     axis = forward_axis(7, 3, 2, 3, 2)
     for start, count in ((0, 7), (0, 2), (3, 2), (5, 2)):
-        inside = [
-            [i for i in range(count) if 0 <= (start + i) * 2 - 3 + tap * 2 < 11] for tap in range(3)
-        ]
+        inside = [[i for i in range(count) if 0 <= (start + i) * 2 - 3 + tap * 2 < 11] for tap in range(3)]
         found = axis.clipped(start, count, 11) or [(0, count)] * 3
         assert [list(range(*each)) for each in found] == inside
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from staticnet.compiler.codegen.llvm.operations import print_operation
 from staticnet.compiler.codegen.loops.operations import OPERATIONS
-from staticnet.compiler.dtypes import ALL
-from tests.compiler.codegen.one_operation import MACHINES, compiled
+from staticnet.compiler.dtypes import ALL, bool_, float32, int32, uint32
+from tests.compiler.codegen.one_operation import MACHINES, Lines, compiled
 
 #: tested elsewhere: accurate to some ulp, or with operands of their own kind
 ELSEWHERE = {"exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "softplus", "erf", "power"}
@@ -56,6 +57,16 @@ def cases() -> list[tuple[str, str]]:
     kinds = {"b": ["bool"], "i": ["int8", "int16", "int32", "int64"]}
     kinds |= {"u": ["uint8", "uint16", "uint32", "uint64"], "f": ["float32", "float64"]}
     return [(name, dtype) for name in PLAIN for kind in OPERATIONS[name].kinds for dtype in kinds[kind]]
+
+
+def test_every_operation_is_printed_for_all_its_kinds() -> None:
+    dtypes = {"b": bool_, "i": int32, "u": uint32, "f": float32}
+    for name, entry in OPERATIONS.items():
+        for kind in entry.kinds:
+            lines = Lines(next(iter(MACHINES.values())), 4)
+            operands = ["%a0", "%b0", "%c0"][: entry.arity]
+            result = bool_ if entry.result == "bool" else dtypes[kind]
+            assert print_operation(lines, name, operands, dtypes[kind], result).startswith("%"), (name, kind)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
