@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("numpy", "torch")
+PACKAGES = ("numpy", "llvmlite", "torch", "jax", "onnxruntime")
 
 
 def describe() -> str:

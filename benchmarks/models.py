@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import staticnet as sn
 from staticnet import nn
@@ -40,6 +43,52 @@ def mnist_cnn() -> Any:
         nn.ReLU(),
         nn.Linear(128, 10),
     )
+
+
+def digits_mlp() -> Any:
+    """One hidden layer on flat 28x28 images."""
+    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+
+
+def spiral_mlp() -> Any:
+    """The network of the spiral exercise: points in the plane, ten hidden units, three classes."""
+    return nn.Sequential(nn.Linear(2, 10), nn.Sigmoid(), nn.Linear(10, 3))
+
+
+class Forecaster(nn.Module):
+    """An LSTM of basic ops, unrolled over (batch, length, inputs), and a linear layer on what it gives last.
+
+    Hochreiter and Schmidhuber 1997, with forget gates; gates in the order input, forget, cell, output, and
+    parameters called and initialised as in PyTorch's LSTM.
+    """
+
+    def __init__(self, inputs: int = 1, hidden: int = 100, outputs: int = 1):
+        super().__init__()
+        self.lstm = nn.Module()
+        bound = 1 / math.sqrt(hidden)
+        for name, shape in {
+            "weight_ih_l0": (4 * hidden, inputs),
+            "weight_hh_l0": (4 * hidden, hidden),
+            "bias_ih_l0": (4 * hidden,),
+            "bias_hh_l0": (4 * hidden,),
+        }.items():
+            parameter = nn.Parameter(np.zeros(shape, np.float32))
+            setattr(self.lstm, name, nn.init.uniform_(parameter, -bound, bound))
+        self.linear = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Any) -> Any:
+        weights = self.lstm
+        bias = weights.bias_ih_l0 + weights.bias_hh_l0
+        hidden = cell = None
+        for time in range(x.shape[1]):
+            gates = x[:, time] @ weights.weight_ih_l0.T + bias
+            if hidden is not None:
+                gates = gates + hidden @ weights.weight_hh_l0.T
+            entry, forget, fresh, exit = sn.split(gates, 4, axis=1)
+            kept = sn.sigmoid(entry) * sn.tanh(fresh)
+            cell = kept if cell is None else sn.sigmoid(forget) * cell + kept
+            hidden = sn.sigmoid(exit) * sn.tanh(cell)
+        return self.linear(hidden)
 
 
 class Block(nn.Module):

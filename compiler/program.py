@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -137,6 +137,9 @@ class Program:
     code: tuple[Generated, ...] = field(default=(), compare=False, repr=False)
     #: (instruction, kernel) whose results follow from these states alone and outlast a call
     standing: Mapping[tuple[int, int], frozenset[int]] = field(default_factory=dict, compare=False, repr=False)
+    #: what a backend's cache files it under, and what it kept of the code
+    key: str | None = field(default=None, compare=False, repr=False)
+    loaded: Any = field(default=None, compare=False, repr=False)
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

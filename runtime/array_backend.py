@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from staticnet.compiler.ir import Layout
+from staticnet.compiler.ir import Graph, Layout
 from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
 from staticnet.runtime import changes
@@ -70,6 +70,11 @@ class ArrayBackend:
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
         out = outputs[0] if len(outputs) == 1 else outputs
         return partial(instruction.op.kernel, self.xp, *inputs, out=out, scratch=scratch)
+
+    def program(
+        self, graph: Graph, binding: Mapping[str, int], budget: int | None, make: Callable[[], Program]
+    ) -> Program:
+        return make()
 
     def binder(self, program: Program) -> Callable[..., Bound]:
         return Bound

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
-from staticnet.compiler.ir import Layout
+from staticnet.compiler.ir import Graph, Layout
 from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
 
@@ -45,6 +45,11 @@ class Backend(Protocol):
 
     def call(self, instruction: Instruction, inputs: tuple, outputs: tuple, scratch: Any) -> Call:
         """The instruction as a call without arguments."""
+
+    def program(
+        self, graph: Graph, binding: Mapping[str, int], budget: int | None, make: Callable[[], Program]
+    ) -> Program:
+        """The program of a traced graph for sizes and a memory budget: what `make` gives, or the same kept from before."""
 
     def binder(self, program: Program) -> Callable[..., Any]:
         """What makes a Bound of (program, backend, states, constants): the class, or code made ready for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,24 +15,31 @@ POISON = 0xFF
 
 
 def run_poisoned(bound: Bound, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """As `Bound.run`, with arena and scratch poisoned at the start and each storage when it dies.
+    """As `Bound.run`, with the arena poisoned at the start, workspace before each step, each storage when it dies.
 
-    Where the plan is right the results are those of the plain run, bit for bit.
+    The binding must be a fresh one. Where the plan is right the results are those of the plain run, bit for bit.
     """
     program, backend = bound.program, bound.backend
     backend.enter(program)
     backend.fill(bound.arena, POISON)
     for target, source in zip(bound.feeds, feeds, strict=True):
         backend.write(target, source)
-    dying = deaths(program)
+    dying, workspaces = deaths(program), _workspaces(bound)
     with np.errstate(all="ignore"):
         for instruction, call in zip(program.instructions, bound.calls, strict=True):
-            if bound.scratch is not None:
-                backend.fill(bound.scratch, POISON)
+            for memory in workspaces:
+                backend.fill(memory, POISON)
             call()
             for storage in dying.get(instruction.time, ()):
                 backend.fill(bound.memory[storage], POISON)
     return bound.finish()
+
+
+def _workspaces(bound: Bound) -> list[Any]:
+    """Memory whose contents no step may find again; what outlasts a call is kept."""
+    found = [] if bound.scratch is None else [bound.scratch]
+    regions = getattr(bound, "regions", {})  # of native code
+    return found + [memory for name, memory in regions.items() if name != "kept"]
 
 
 def deaths(program: Program) -> dict[int, list[int]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from staticnet.config import config, using_config
     from staticnet.drawing import draw
     from staticnet.gradients import grad, gradcheck
+    from staticnet.native_export import export_native
     from staticnet.random import manual_seed
     from staticnet.serialization import load, load_metadata, save
     from staticnet.step import compile_train_step
@@ -37,6 +38,7 @@ __all__ = [
     "data",
     "draw",
     "errors",
+    "export_native",
     "functional",
     "grad",
     "gradcheck",
@@ -80,6 +82,7 @@ _NAMES = {
     "compile_train_step": "staticnet.step",
     "config": "staticnet.config",
     "draw": "staticnet.drawing",
+    "export_native": "staticnet.native_export",
     "grad": "staticnet.gradients",
     "gradcheck": "staticnet.gradients",
     "load": "staticnet.serialization",

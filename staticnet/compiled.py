@@ -5,29 +5,37 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from staticnet import trees
-from staticnet.boundary import boundary
-from staticnet.compiler.errors import ArgumentError, GradientError, ShapeError, TraceError, UndecidableSizeError
+from staticnet.boundary import boundary, cause_to_show
+from staticnet.compiler.errors import (
+    ArgumentError,
+    GradientError,
+    ShapeError,
+    TraceError,
+    UndecidableSizeError,
+    trim,
+)
 from staticnet.compiler.ir import Graph, Node
 from staticnet.compiler.memory_report import MemoryReport
 from staticnet.compiler.pipeline import Prepared, assemble, prepare
 from staticnet.compiler.program import Program
 from staticnet.config import config
-from staticnet.feeds import Feeds, batch_specs, check_finite, signature_of
-from staticnet.results import for_caller
+from staticnet.feeds import Feeds, batch_specs, check_finite, kinds_of, signature_of
+from staticnet.results import packing
+from staticnet.route import Route, TreeRoute
+from staticnet.runtime import changes
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
-from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.profile import Profile
 from staticnet.runtime.state import State, place
+from staticnet.sizes import as_bytes
 from staticnet.tracer import current_tracer, suspended
-from staticnet.tracing import TracedGraph, name_of, positional, trace
+from staticnet.tracing import TracedGraph, argument_names, name_of, positional, trace
 
 #: programs kept per traced graph, and traced graphs per function; the least recently used goes first
 PROGRAM_LIMIT = 64
@@ -35,20 +43,40 @@ GRAPH_LIMIT = 16
 
 
 class CompiledGraph:
-    """One traced graph with its programs: one per device and binding of the symbolic sizes."""
+    """One traced graph with its programs: one per device and binding of the symbolic sizes.
 
-    def __init__(self, graph: TracedGraph, device: str):
-        self.graph, self.device = graph, device
+    `modules` are those that the trace called and all below them, a new part of which shows in its owner.
+    """
+
+    def __init__(self, graph: TracedGraph, backend: Backend, memory_budget: int | None = None):
+        self.graph, self.backend, self.memory_budget = graph, backend, memory_budget
         self.feeds = Feeds(graph)
+        self.pack = packing(graph.results, [node.aval.ndim for node in graph.outputs])
+        self.modules = tuple(dict.fromkeys(part for module in graph.modules for part in module.modules()))
+        self.revisions, self.modes = self._revisions(), self._modes()
+        #: what of the arguments it is for
+        self.signature: Any = None
         self.program_count = 0
         self.latest: Executor | None = None
         self._prepared: dict[str, Prepared] = {}
         self._executors: OrderedDict[tuple, Executor] = OrderedDict()
         self._lock = threading.RLock()
 
+    def _revisions(self) -> list[int]:
+        return [part._revision for part in self.modules]
+
+    def _modes(self) -> list[bool]:
+        return [part.training for part in self.modules]
+
     @property
-    def backend(self) -> Backend:
-        return get_backend(self.device)
+    def is_outdated(self) -> bool:
+        """Whether a module is no longer as it was at the end of the trace; it never will be again."""
+        return self._revisions() != self.revisions
+
+    @property
+    def has_its_modes(self) -> bool:
+        """Whether every module is in the mode in which it was traced."""
+        return self._modes() == self.modes
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -57,18 +85,24 @@ class CompiledGraph:
     def prepared(self, backend: Backend) -> Prepared:
         """The optimised graph for a backend, sizes symbolic."""
         with self._lock:
-            if backend.name not in self._prepared:
-                self._prepared[backend.name] = prepare(self.graph, backend.target)
-            return self._prepared[backend.name]
+            name = backend.target.name
+            if name not in self._prepared:
+                self._prepared[name] = prepare(self.graph, backend.target)
+            return self._prepared[name]
 
     def executor(self, binding: Mapping[str, int]) -> Executor:
         """The executor for one binding, made unless it is there."""
         backend = self.backend
-        key = (backend.name, *sorted(binding.items()))
+        key = (backend.name, backend.target.name, *sorted(binding.items()))
         with self._lock:
             found = self._executors.get(key)
             if found is None:
-                program = assemble(self.prepared(backend), binding)
+                program = backend.program(
+                    self.graph,
+                    binding,
+                    self.memory_budget,
+                    lambda: assemble(self.prepared(backend), binding, memory_budget=self.memory_budget),
+                )
                 found = self._executors[key] = Executor(program, backend, [place(s, backend) for s in self.states])
                 self.program_count += 1
                 if len(self._executors) > PROGRAM_LIMIT:
@@ -79,14 +113,6 @@ class CompiledGraph:
                     place(state, backend)
             self.latest = found
             return found
-
-    def run(self, leaves: Sequence[Any]) -> list[np.ndarray]:
-        """Check the feeds, find their program, run it."""
-        arrays, binding = self.feeds.check(leaves)
-        if config.check_finite:
-            check_finite(self.feeds.labels, arrays)
-        NUMPY.threads = config.num_threads
-        return self.executor(binding)(arrays)
 
 
 class CompiledFunction:
@@ -106,53 +132,88 @@ class CompiledFunction:
         *,
         device: str | None = None,
         name: str | None = None,
+        memory_budget: Any = None,
     ):
         self.function, self.specs = function, specs
+        self.memory_budget = None if memory_budget is None else as_bytes("memory_budget", memory_budget)
         self.device = device or getattr(function, "_device", None) or config.device
         self.name = name or name_of(function)
         self.trace_count = 0
-        self._graphs: OrderedDict[Any, CompiledGraph] = OrderedDict()
+        #: the way of the latest call, where the next may go without looking around
+        self.route: Route | None = None
+        #: in order of use, the latest last
+        self._graphs: list[CompiledGraph] = []
+        self._dropped_programs = 0
         #: signatures that could not be traced with a symbolic batch
         self._without_batch: set[Any] = set()
-        #: modules that were called in a trace, and all below them: a new part shows in its owner's revision
-        self._modules: dict[Any, None] = {}
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
         get_backend(self.device)
         if specs:
-            self._graphs[self._key(())] = self._trace(specs)
+            self._keep(self._trace(specs))
 
     # -- calling ------------------------------------------------------------------------------
 
-    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if current_tracer() is not None:
-            return self.function(*args, **kwargs)
-        args = positional(self.function, args, kwargs)
-        graph = self._graph_for(args)
-        return graph.graph.unflatten(map(for_caller, graph.run(trees.leaves(args))))
+        try:
+            if (route := self.route) is not None and route.fits(args, kwargs):
+                return route.run(args, kwargs)
+            if current_tracer() is not None:
+                return self.function(*args, **kwargs)
+            return self._call(args, kwargs)
+        except Exception as error:  # a boundary without a call more
+            raise trim(error) from cause_to_show(error)
 
-    def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Find the graph, check the feeds, find their program, run it; remember the way for calls like this one."""
+        since = changes.latest
+        feeds = positional(self.function, args, kwargs)
+        kinds = kinds_of(feeds)
+        graph = self._graph_for(feeds, kinds)
+        arrays, binding = graph.feeds.check(feeds, kinds)
+        executor = graph.executor(binding)
+        executor.backend.limit_threads(threads := config.num_threads)
+        if config.check_finite:
+            self.route = None
+            check_finite(graph.feeds.labels, arrays)
+        elif kinds is not None and self._is_in_order(kwargs, len(feeds)):
+            kind = Route if all(type(feed) is np.ndarray for feed in feeds) else TreeRoute
+            self.route = kind(kinds, tuple(kwargs), since, threads, executor, graph.pack)
+        return graph.pack(executor(arrays))
+
+    def _is_in_order(self, kwargs: dict[str, Any], count: int) -> bool:
+        """Whether keywords are given in the order of the function's own."""
+        return not kwargs or tuple(kwargs) == tuple(argument_names(self.function, count)[-len(kwargs) :])
+
+    def _graph_for(self, args: tuple[Any, ...], kinds: Any) -> CompiledGraph:
         with self._lock:
-            key = self._key(args)
-            if (found := self._graphs.get(key)) is None:
-                found = self._trace_for(args)
-                # Tracing may have set attributes: what counts is how the modules look now.
-                key = self._key(args)
-                self._graphs[key] = found
-                if len(self._graphs) > GRAPH_LIMIT:
-                    self._graphs.popitem(last=False)
-            self._graphs.move_to_end(key)
-            return found
+            signature = self._signature(args, kinds)
+            for graph in reversed(self._graphs):
+                if graph.signature == signature and self._is_current(graph):
+                    if graph is not self._graphs[-1]:
+                        self._graphs.remove(graph)
+                        self._graphs.append(graph)
+                    return graph
+            return self._keep(self._trace_for(args), args, kinds)
 
-    def _key(self, args: tuple[Any, ...]) -> Any:
-        """What tells traces apart: how the modules look; without specs dtypes, ranks and the fixed sizes as well."""
-        looks = tuple([(part._revision, part.training) for part in self._modules])
-        return looks, None if self.specs else self._signature(args)
+    def _is_current(self, graph: CompiledGraph) -> bool:
+        """Whether a trace would be the same now."""
+        return graph.has_its_modes and not graph.is_outdated
 
-    def _signature(self, args: tuple[Any, ...]) -> Any:
-        free = signature_of(args, symbolic=True)
-        return signature_of(args, symbolic=False) if free in self._without_batch else free
+    def _keep(self, graph: CompiledGraph, args: tuple[Any, ...] = (), kinds: Any = None) -> CompiledGraph:
+        """Take a new graph among those to find again; those that will never be right again go, and the oldest."""
+        graph.signature = self._signature(args, kinds)
+        kept = [*(other for other in self._graphs if not other.is_outdated), graph][-GRAPH_LIMIT:]
+        self._dropped_programs += sum(other.program_count for other in self._graphs if other not in kept)
+        self._graphs = kept
+        return graph
+
+    def _signature(self, args: tuple[Any, ...], kinds: Any) -> Any:
+        """What of the arguments tells traces apart: without specs dtypes, ranks and the fixed sizes."""
+        if self.specs:
+            return None
+        free = signature_of(args, kinds, symbolic=True)
+        return signature_of(args, kinds, symbolic=False) if free in self._without_batch else free
 
     def _trace_for(self, args: tuple[Any, ...]) -> CompiledGraph:
         """Trace with a symbolic batch where the arrays agree on one; with fixed sizes where that makes no sense."""
@@ -165,27 +226,26 @@ class CompiledFunction:
             if fixed == specs:
                 raise
         graph = self._trace(fixed)
-        self._without_batch.add(signature_of(args, symbolic=True))
+        self._without_batch.add(signature_of(args, None, symbolic=True))
         return graph
 
     def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
         with suspended():
             graph = trace(self.function, *specs, name=self.name)
         self.trace_count += 1
-        self._modules = dict.fromkeys(part for module in (*self._modules, *graph.modules) for part in module.modules())
-        return CompiledGraph(graph, self.device)
+        return CompiledGraph(graph, get_backend(self.device), self.memory_budget)
 
     # -- looking inside -----------------------------------------------------------------------
 
     @property
     def program_count(self) -> int:
         """How many programs were made, over all traces and bindings."""
-        return sum(graph.program_count for graph in self._graphs.values())
+        return self._dropped_programs + sum(graph.program_count for graph in self._graphs)
 
     def _latest(self) -> CompiledGraph:
         if not self._graphs:
             raise ArgumentError(f"{self.name} is not compiled yet: call it once, or give specs to sn.compile")
-        return next(reversed(self._graphs.values()))
+        return self._graphs[-1]
 
     @property
     @boundary
@@ -214,6 +274,7 @@ class CompiledFunction:
         wanted = set(latest.graph.symbols)
         if set(sizes) != wanted:
             raise ArgumentError(f"{self.name} has the symbolic sizes {sorted(wanted)}; given are {sorted(sizes)}")
+        self.route = None  # which would pass over the latest
         return latest.executor(sizes).program
 
     @property
@@ -231,8 +292,9 @@ class CompiledFunction:
     @boundary
     def profile(self, *args: Any, repeats: int = 5) -> Profile:
         """Run on arrays `repeats` times and report the time of each instruction; states change as by calls."""
-        graph = self._graph_for(args)
-        arrays, binding = graph.feeds.check(trees.leaves(args))
+        graph = self._graph_for(args, kinds_of(args))
+        arrays, binding = graph.feeds.check(args)
+        self.route = None
         return graph.executor(binding).profile(arrays, repeats)
 
     @boundary
@@ -257,10 +319,11 @@ class CompiledFunction:
     @boundary
     def to(self, device: str) -> CompiledFunction:
         """Run on another device from now on, without tracing again; states move along at the next call."""
-        get_backend(device)
+        backend = get_backend(device)
         self.device = device
-        for graph in self._graphs.values():
-            graph.device = device
+        for graph in self._graphs:
+            graph.backend = backend
+        changes.note()
         return self
 
     def to_gpu(self) -> CompiledFunction:
@@ -278,17 +341,25 @@ class CompiledFunction:
 
 
 @boundary
-def compile(function: Any = None, *specs: Any, device: str | None = None, name: str | None = None) -> Any:
+def compile(
+    function: Any = None,
+    *specs: Any,
+    device: str | None = None,
+    name: str | None = None,
+    memory_budget: Any = None,
+) -> Any:
     """The compiled form of a function or module; also a decorator, with or without arguments.
 
     `specs` are TensorSpecs, one per argument; without them the first call decides. `device` is 'cpu',
-    'cuda', 'cuda:N' or 'auto'. Raises DeviceError for a device that is not there.
+    'cuda', 'cuda:N' or 'auto'. A `memory_budget`, bytes or text such as "64MB", bounds what a call needs beside
+    feeds, states and results: values are computed twice where that keeps it. Raises DeviceError for a device
+    that is not there; a call raises MemoryBudgetError, with how much is missing, for a budget that cannot be kept.
     """
     if function is None:
-        return functools.partial(compile, device=device, name=name)
+        return functools.partial(compile, device=device, name=name, memory_budget=memory_budget)
     if not callable(function):
         raise ArgumentError(f"sn.compile takes a function or a module, not {function!r:.60}")
-    return CompiledFunction(function, specs, device=device, name=name)
+    return CompiledFunction(function, specs, device=device, name=name, memory_budget=memory_budget)
 
 
 __all__ = ["CompiledFunction", "CompiledGraph", "compile"]

@@ -12,14 +12,15 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from staticnet.boundary import boundary
 from staticnet.compiler.errors import ArgumentError
+from staticnet.runtime import changes
 
 Value = TypeVar("Value")
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
-# What enclosing `using_config` blocks have changed, as (value, where it was changed).
-_overrides: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("staticnet_config")
+#: what enclosing `using_config` blocks have changed; another mapping after each change, None outside of blocks
+overriding: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("staticnet_config")
 
 
 def _device(value: object) -> str:
@@ -58,7 +59,11 @@ def _read_count(text: str) -> object:
     return int(text) if text.isdecimal() else text
 
 
-def _usable_cores() -> int:
+def _usual_threads() -> int:
+    """As many as OMP_NUM_THREADS says, or one for each processor that this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -121,7 +126,7 @@ class Config:
     check_finite = Setting(
         "refuse NaN and infinity in what is fed and in the loss of a Trainer", lambda: False, _switch, _read_switch
     )
-    num_threads = Setting("the most threads that matrix products on the CPU take", _usable_cores, _count, _read_count)
+    num_threads = Setting("the most threads that programs on the CPU take", _usual_threads, _count, _read_count)
     progress = Setting[bool | None](
         "show progress bars; None shows them where stderr is a terminal",
         lambda: None,
@@ -166,6 +171,7 @@ class Config:
     def reset(self) -> None:
         """Forget all assignments, so that the environment is read again; `using_config` blocks stay."""
         self._process.clear()
+        changes.note()
 
     def _setting(self, name: str) -> Setting[Any]:
         found = settings().get(name)
@@ -174,7 +180,7 @@ class Config:
         return found
 
     def _find(self, setting: Setting[Value]) -> tuple[Value, str]:
-        overrides = _overrides.get({})
+        overrides = overriding.get({})
         if setting.name in overrides:
             return overrides[setting.name], "using_config"
         if setting.name not in self._process:
@@ -182,11 +188,12 @@ class Config:
         return self._process[setting.name]
 
     def _assign(self, name: str, value: object) -> None:
-        overrides = _overrides.get(None)
+        overrides = overriding.get(None)
         if overrides is None:
             self._process[name] = (value, "assigned")
+            changes.note()
         else:
-            _overrides.set({**overrides, name: value})
+            overriding.set({**overrides, name: value})
 
 
 class _UnknownSetting(ArgumentError, AttributeError):
@@ -223,8 +230,8 @@ def using_config(**values: Any) -> _GeneratorContextManager[Config]:
 
 @contextmanager
 def _overriding(checked: Mapping[str, Any]) -> Iterator[Config]:
-    token = _overrides.set({**_overrides.get({}), **checked})
+    token = overriding.set({**overriding.get({}), **checked})
     try:
         yield config
     finally:
-        _overrides.reset(token)
+        overriding.reset(token)

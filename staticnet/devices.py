@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticnet.runtime import changes
 from staticnet.runtime.devices import get_backend
 from staticnet.runtime.state import place
 
@@ -18,8 +19,7 @@ def move(module: Any, device: str) -> None:
         place(tensor.state, backend)
     for part in module.modules():
         object.__setattr__(part, "_device", backend.name)
-        for compiled in part._programs.values():
-            compiled.to(backend.name)
+    changes.note()
 
 
 def available() -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """The differential harness: one graph run in many ways that must agree, and the name of the pass that is to blame.
 
-Ways are {no pass, each pass alone, all passes} x {with the memory plan, without}, and each also as the
-poisoned run. The plain evaluation of the graph, node by node in fresh memory, is what all are held against.
+Ways are {no pass, each pass alone, all passes} x {with the memory plan, without}, {no pass, all passes} of them
+also as native code, and each also as the poisoned run. The plain evaluation of the graph, node by node in fresh
+memory, is what all are held against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from staticnet.compiler.memory.check import check_plan
 from staticnet.compiler.passes import LOWERED_PASSES, PASSES, Pass
 from staticnet.compiler.passes.verify import verify
 from staticnet.compiler.pipeline import Prepared, assemble, grouped
+from staticnet.compiler.program import Program
 from staticnet.compiler.target import Target
 from staticnet.runtime.backend import Backend
-from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
+from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.poison import run_poisoned
 from staticnet.runtime.state import State
 
@@ -32,13 +34,15 @@ EXACT_PASSES = frozenset({"eliminate", "fold", "simplify", "cse"})
 
 @dataclass(frozen=True)
 class Way:
-    """One way of running a graph: which passes, and whether memory is planned."""
+    """One way of running a graph: which passes, whether memory is planned, and as native code or not."""
 
     passes: tuple[str, ...]
     reuse: bool
+    is_native: bool = False
 
     def __str__(self) -> str:
-        return f"{'+'.join(self.passes) or 'no pass'}, {'with' if self.reuse else 'without'} the memory plan"
+        plan = f"{'with' if self.reuse else 'without'} the memory plan"
+        return f"{'+'.join(self.passes) or 'no pass'}, {plan}{', as native code' if self.is_native else ''}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """What the harness found. `guilty` names the passes (or 'plan', 'lower') that alone make a difference."""
+    """What the harness found.
+
+    `guilty` names the passes (or 'plan', 'lower') that alone make a difference, and 'native' where native code
+    differs and its reference does not.
+    """
 
     ways: tuple[Way, ...]
     differences: tuple[Difference, ...]
@@ -86,29 +94,85 @@ def differential(
     """Run a graph in every way and compare outputs and new states.
 
     `feeds` and `states` are arrays in the order of the graph's inputs. Ways with exact passes only must
-    agree bit by bit, others, and those in which the plan made views, within `rtol` and `atol`, for NumPy
-    sums in an order that depends on strides. The poisoned run must always give the bits of its run. NaN
+    agree bit by bit, others, those in which the plan made views, for NumPy sums in an order that depends on
+    strides, and native code within `rtol` and `atol`. The poisoned run must always give the bits of its run. NaN
     equals NaN. `passes` are those to try, all by default.
     """
     binding = binding or {}
-    backend = get_backend("cpu")
     candidates = tuple(passes if passes is not None else dict.fromkeys((*PASSES, *LOWERED_PASSES)))
-    expected = _plain(graph, feeds, states, binding)
-    ways: list[Way] = []
-    differences: list[Difference] = []
+    trial = _Trial(graph, feeds, states, binding, (rtol, atol))
     for chosen in ((), *((each,) for each in candidates), candidates):
         for reuse in (False, True):
-            way = Way(tuple(each.__name__ for each in chosen), reuse)
-            ways.append(way)
-            try:
-                runs, has_views = _run(graph, chosen, reuse, feeds, states, binding, backend)
-            except Exception as error:
-                differences.append(Difference(way, "the run", f"{type(error).__name__}: {error}"))
-                continue
-            is_exact = all(name in EXACT_PASSES for name in way.passes) and not has_views
-            differences += _compare(way, expected, runs[0], "the run", None if is_exact else (rtol, atol))
-            differences += _compare(way, runs[0], runs[1], "the poisoned run", None)
-    return Report(tuple(ways), tuple(differences), _guilty(differences))
+            trial.run(chosen, reuse, NUMPY)
+    native = _native_backend()
+    for chosen in dict.fromkeys(((), candidates)) if native else ():
+        for reuse in (False, True):
+            trial.run(chosen, reuse, native)  # type: ignore[arg-type]
+    return Report(tuple(trial.ways), tuple(trial.differences), _guilty(trial.differences))
+
+
+def _native_backend() -> Backend | None:
+    from staticnet.runtime.native import host
+
+    if not host.available():
+        return None
+    from staticnet.runtime.native.backend import native_backend
+
+    return native_backend()
+
+
+class _Trial:
+    """One graph with its operands, and what was found until now."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        feeds: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        binding: Mapping[str, int],
+        tolerance: tuple[float, float],
+    ):
+        self.graph, self.feeds, self.states, self.binding, self.tolerance = graph, feeds, states, binding, tolerance
+        self.expected = _plain(graph, feeds, states, binding)
+        self.ways: list[Way] = []
+        self.differences: list[Difference] = []
+
+    def run(self, passes: Sequence[Pass], reuse: bool, backend: Backend) -> None:
+        """One way, plainly and poisoned."""
+        way = Way(tuple(each.__name__ for each in passes), reuse, backend is not NUMPY)
+        self.ways.append(way)
+        try:
+            prepared = _prepare(self.graph, passes, backend.target)
+            program = check_plan(assemble(prepared, self.binding, reuse=reuse))
+            plain, poisoned = self._results(program, backend, False), self._results(program, backend, True)
+        except Exception as error:
+            self.differences.append(Difference(way, "the run", f"{type(error).__name__}: {error}"))
+            return
+        has_fixed_order = not way.is_native and program.memory.views == 0
+        is_exact = has_fixed_order and all(name in EXACT_PASSES for name in way.passes)
+        found = _compare(way, self.expected, plain, "the run", None if is_exact else self.tolerance)
+        if found and way.is_native:
+            place = self._first_wrong(program, backend)
+            found = [replace(each, message=f"{each.message}{place}") for each in found]
+        self.differences += [*found, *_compare(way, plain, poisoned, "the poisoned run", None)]
+
+    def _results(self, program: Program, backend: Backend, is_poisoned: bool) -> dict[str, np.ndarray]:
+        """Outputs and new states by name."""
+        stores = [State(value) for value in self.states]
+        executor = Executor(program, backend, stores)
+        outputs = run_poisoned(executor.new_bound(), self.feeds) if is_poisoned else executor(self.feeds)
+        new = dict(zip([slot.name for slot in program.states], (store.numpy() for store in stores), strict=True))
+        labels = [state.op.label for state in self.graph.updates]  # type: ignore[attr-defined]
+        updated = {f"new {label}": new[label] for label in labels}
+        return {**dict(zip(self.graph.output_names, outputs, strict=True)), **updated}
+
+    def _first_wrong(self, program: Program, backend: Backend) -> str:
+        """Which instruction of a native program is the first to differ from its card's kernel."""
+        from staticnet.runtime.native.beside import first_difference
+
+        bound = Executor(program, backend, [State(value) for value in self.states]).new_bound()
+        found = first_difference(bound, self.feeds, *self.tolerance)
+        return f"; first in {found}" if found else "; each instruction alone is right"
 
 
 def _plain(
@@ -122,29 +186,6 @@ def _plain(
 
 def _names(graph: Graph) -> list[str]:
     return [*graph.output_names, *(f"new {state.op.label}" for state in graph.updates)]  # type: ignore[attr-defined]
-
-
-def _run(
-    graph: Graph,
-    passes: Sequence[Pass],
-    reuse: bool,
-    feeds: Sequence[np.ndarray],
-    states: Sequence[np.ndarray],
-    binding: Mapping[str, int],
-    backend: Backend,
-) -> tuple[list[dict[str, np.ndarray]], bool]:
-    """Results of the run and of the poisoned run, each by name, and whether any value is a view of another."""
-    prepared = _prepare(graph, passes, backend.target)
-    program = check_plan(assemble(prepared, binding, reuse=reuse))
-    results = []
-    for is_poisoned in (False, True):
-        stores = [State(value) for value in states]
-        executor = Executor(program, backend, stores)
-        outputs = run_poisoned(executor.new_bound(), feeds) if is_poisoned else executor(feeds)
-        new = dict(zip([slot.name for slot in program.states], (store.numpy() for store in stores), strict=True))
-        updated = {f"new {state.op.label}": new[state.op.label] for state in graph.updates}  # type: ignore[attr-defined]
-        results.append({**dict(zip(graph.output_names, outputs, strict=True)), **updated})
-    return results, program.memory.views > 0
 
 
 def _prepare(graph: Graph, passes: Sequence[Pass], target: Target) -> Prepared:
@@ -197,10 +238,11 @@ def _differences(wanted: np.ndarray, got: np.ndarray, tolerance: tuple[float, fl
 
 def _guilty(differences: Sequence[Difference]) -> tuple[str, ...]:
     """Who makes a difference all alone: nobody's pass and no plan blames lowering, no pass and a plan the plan."""
-    bare = {d.way.reuse for d in differences if not d.way.passes}
-    if False in bare:
-        return ("lower",)
-    if True in bare:
-        return ("plan",)
-    alone = [d.way.passes[0] for d in differences if len(d.way.passes) == 1]
-    return tuple(dict.fromkeys(alone))
+    wrong = {d.way for d in differences if not d.way.is_native}
+    native = {replace(d.way, is_native=False) for d in differences if d.way.is_native}
+    blamed = ("native",) if native - wrong else ()
+    bare = {way.reuse for way in wrong if not way.passes}
+    if bare:
+        return ("lower" if False in bare else "plan", *blamed)
+    alone = [d.way.passes[0] for d in differences if d.way in wrong and len(d.way.passes) == 1]
+    return (*dict.fromkeys(alone), *blamed)

@@ -27,11 +27,14 @@ class Feeds:
         #: what followed from arrays of these shapes and dtypes before
         self._bindings: dict[Any, dict[str, int]] = {}
 
-    def check(self, values: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, int]]:
-        """The feeds as arrays, and the number of each symbolic size; FeedError names what does not fit."""
-        kinds = kinds_of(values)
+    def check(self, args: Any, kinds: Any = None) -> tuple[list[np.ndarray], dict[str, int]]:
+        """The feeds as arrays, and the number of each symbolic size; FeedError names what does not fit.
+
+        `kinds` are those of `args`, if they are known.
+        """
+        values = trees.leaves(args)
         if kinds is not None and (known := self._bindings.get(kinds)) is not None:
-            return list(values), known
+            return values, known
         if len(values) != len(self.types):
             raise FeedError(self._count_message(values))
         arrays = [self._as_array(i, value) for i, value in enumerate(values)]
@@ -135,11 +138,20 @@ _MOST_REMEMBERED = 256
 _signatures: dict[Any, tuple] = {}
 
 
-def kinds_of(values: Sequence[Any]) -> tuple | None:
-    """Shapes and dtypes of plain arrays, from which all else about them follows; None where there are others."""
-    if all(type(value) is np.ndarray for value in values):
-        return tuple([(value.shape, value.dtype) for value in values])
-    return None
+def kinds_of(tree: Any) -> tuple | None:
+    """Shapes and dtypes of nested plain arrays, from which all else about them follows; None where there are others."""
+    kind = type(tree)
+    if kind is np.ndarray:
+        return tree.shape, tree.dtype
+    if kind is not tuple and kind is not list and kind is not dict:
+        return None
+    found: list[Any] = [kind, *tree] if kind is dict else [kind]
+    for branch in tree.values() if kind is dict else tree:
+        below = kinds_of(branch)
+        if below is None:
+            return None
+        found.append(below)
+    return tuple(found)
 
 
 def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -148,9 +160,8 @@ def _remember(table: dict[Any, Any], key: Any, value: Any) -> None:
     table[key] = value
 
 
-def signature_of(args: Any, *, symbolic: bool) -> tuple:
+def signature_of(args: Any, kinds: Any, *, symbolic: bool) -> tuple:
     """What of some arguments decides how a function is traced: dtypes, ranks, and all sizes but those of a batch."""
-    kinds = kinds_of(args)
     if kinds is not None and (known := _signatures.get((kinds, symbolic))) is not None:
         return known
     specs = batch_specs(args, symbolic=symbolic)

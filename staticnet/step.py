@@ -34,11 +34,13 @@ class TrainStep(CompiledFunction):
         *,
         device: str | None = None,
         outputs: bool = False,
+        memory_budget: Any = None,
     ):
         self.model, self.loss, self.optimizer, self.outputs = model, loss, optimizer, outputs
         self._loss_node: Node | None = None
         self._gradient_nodes: tuple[Node, ...] = ()
-        super().__init__(self._step, specs, device=device, name=f"{type(model).__name__}.train_step")
+        name = f"{type(model).__name__}.train_step"
+        super().__init__(self._step, specs, device=device, name=name, memory_budget=memory_budget)
 
     def _step(self, *batch: Any) -> Any:
         if len(batch) < 2:
@@ -83,19 +85,22 @@ class TrainStep(CompiledFunction):
                 "`model.freeze(name)`, or leave them out of the optimizer"
             )
 
-    def _graph_for(self, args: tuple[Any, ...]) -> CompiledGraph:
+    def _graph_for(self, args: tuple[Any, ...], kinds: Any) -> CompiledGraph:
         empty = next((leaf for leaf in trees.leaves(args) if getattr(leaf, "shape", ())[:1] == (0,)), None)
         if empty is not None:
             raise FeedError(
                 f"{self.name} is given a batch without examples, {empty.dtype} of shape {empty.shape}: its mean loss "
                 "and every weight after it would be NaN; leave it out"
             )
-        return super()._graph_for(args)
+        return super()._graph_for(args, kinds)
 
-    def _key(self, args: tuple[Any, ...]) -> Any:
-        """Which parameters are frozen, and how the modules look; arrays of another kind are an error, modes are set."""
-        frozen = tuple(parameter.requires_grad for parameter in self.optimizer.parameters)
-        return frozen, tuple([part._revision for part in self._modules])
+    def _signature(self, args: tuple[Any, ...], kinds: Any) -> Any:
+        """Which parameters are frozen; arrays of another kind are an error."""
+        return tuple([parameter.requires_grad for parameter in self.optimizer.parameters])
+
+    def _is_current(self, graph: CompiledGraph) -> bool:
+        """Modes are set by the trace itself."""
+        return not graph.is_outdated
 
     def _trace(self, specs: tuple[Any, ...]) -> CompiledGraph:
         """Trace with inputs called as the model's own arguments, and the last one `target`, unless they have names."""
@@ -161,20 +166,28 @@ class training:
 
 @boundary
 def compile_train_step(
-    model: Any, loss: Any, optimizer: Any, *specs: Any, device: str | None = None, outputs: bool = False
+    model: Any,
+    loss: Any,
+    optimizer: Any,
+    *specs: Any,
+    device: str | None = None,
+    outputs: bool = False,
+    memory_budget: Any = None,
 ) -> TrainStep:
     """A compiled training step: `step(inputs..., target)` runs forward, loss, backward and update as one program.
 
     `model` is a module or function, `loss` a function of (output, target) that gives a scalar,
     `optimizer` one of `staticnet.optim`. With `outputs` a call returns {"loss", "output"} instead of
-    the loss alone. `specs`, `device` as for `sn.compile`.
+    the loss alone. `specs`, `device`, `memory_budget` as for `sn.compile`.
     """
     for role, value in (("model", model), ("loss", loss)):
         if isinstance(value, type):
             raise ArgumentError(f"the {role} is the class {value.__name__}: make one of it first, `{value.__name__}()`")
     if not hasattr(optimizer, "update") or not hasattr(optimizer, "parameters"):
         raise ArgumentError(f"the third argument is an optimizer, such as sn.optim.SGD(...), not {optimizer!r:.60}")
-    return TrainStep(model, loss, optimizer, specs, device=device, outputs=outputs)
+    return TrainStep(
+        model, loss, optimizer, specs, device=device, outputs=outputs, memory_budget=memory_budget
+    )
 
 
 __all__ = ["TrainStep", "compile_train_step", "training"]

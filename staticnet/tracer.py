@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,12 +17,9 @@ from staticnet.compiler.ops.leaf import make_input
 from staticnet.runtime.state import State
 
 _current: ContextVar[Tracer | None] = ContextVar("staticnet_tracer", default=None)
+#: gives the trace that is going on in this thread, or None; every call asks it
+current_tracer: Callable[[], Tracer | None] = _current.get
 _key_step = np.array([0, 1], np.uint64)
-
-
-def current_tracer() -> Tracer | None:
-    """The trace that is going on in this thread, if any."""
-    return _current.get()
 
 
 @contextmanager

@@ -21,7 +21,17 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def leaves(tree: Any) -> list[Any]:
     """Every value in a tree, in order."""
-    return [leaf for _, leaf in flatten(tree)]
+    found: list[Any] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Any]) -> None:
+    if not isinstance(tree, (tuple, list, dict)):
+        found.append(tree)
+        return
+    for branch in tree.values() if isinstance(tree, dict) else tree:
+        _collect(branch, found)
 
 
 def map_leaves(function: Callable[[str, Any], Any], tree: Any, path: str = "") -> Any:

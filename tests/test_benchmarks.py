@@ -30,7 +30,7 @@ program, figures = benchmark_module("__main__"), benchmark_module("figures")
 Figure, text_table, markdown_table = figures.Figure, figures.text_table, figures.markdown_table
 
 
-@pytest.mark.parametrize("name", program.NAMES)
+@pytest.mark.parametrize("name", [name for name in program.NAMES if name != program.PEERS])
 def test_each_benchmark_runs_and_its_figures_parse(name):
     figures = benchmark_module(name).run(quick=True)
     assert figures and all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
@@ -47,6 +47,12 @@ def test_each_benchmark_runs_and_its_figures_parse(name):
 def test_a_goal_is_the_most_that_a_figure_may_be(value, verdict):
     assert Figure("ratio", value, goal=1.1).verdict == verdict
     assert Figure("ratio", value).verdict == ""
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(2.0, "met"), (1.9, "MISSED")])
+def test_or_the_least(value, verdict):
+    figure = Figure("speed", value, goal=2.0, at_least=True)
+    assert figure.verdict == verdict and figure.row[2] == ">= 2.000 x"
 
 
 def test_markdown_has_a_row_per_figure():
@@ -93,4 +99,4 @@ def test_an_unknown_benchmark_is_refused_by_name(capsys):
     with pytest.raises(SystemExit) as stop:
         program.main(["speed"])
     assert stop.value.code == 2
-    assert "no benchmark is called speed; there are memory, scaling" in capsys.readouterr().err
+    assert "no benchmark is called speed; there are peers, compile_time" in capsys.readouterr().err

@@ -30,6 +30,15 @@ def test_defaults():
     assert 1 <= config.num_threads <= (os.cpu_count() or 1)
 
 
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("0", None), ("4,2", None), ("", None)])
+def test_threads_are_as_many_as_openmp_is_told(monkeypatch, text, value):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("STATICNET_NUM_THREADS", raising=False)
+    usual = Config().num_threads
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert Config().num_threads == (value or usual)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from staticnet.compiler.errors import CompilerError
+from staticnet.compiler.ir import Graph
 from staticnet.compiler.program import Program
 from staticnet.compiler.target import NATIVE
 from staticnet.runtime.bound import Bound
-from staticnet.runtime.native import host
+from staticnet.runtime.native import host, recorded
 from staticnet.runtime.native.bound import NativeBound
 from staticnet.runtime.native.code import load_code
 from staticnet.runtime.native.threads import pool
@@ -29,10 +30,20 @@ class NativeBackend(NumpyBackend):
         super().__init__()
         self.xp, self.target = np, replace(NATIVE, machine=host.machine())
 
+    def program(
+        self, graph: Graph, binding: Mapping[str, int], budget: int | None, make: Callable[[], Program]
+    ) -> Program:
+        key = recorded.key_of(graph, binding, self.target, budget)
+        if key is None:
+            return make()
+        return recorded.recall(key) or replace(make(), key=key)
+
     def binder(self, program: Program) -> Callable[..., Bound]:
         assert self.target.machine is not None
         try:
             code = load_code(program, self.target.machine)
+            if program.key is not None and program.loaded is None:
+                recorded.remember(program.key, program, code)
         except CompilerError as error:
             warnings.warn(f"{program.name} runs without native code: {error}", RuntimeWarning, stacklevel=2)
             return Bound

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from staticnet.compiler.codegen.cost import iteration_cost
@@ -33,7 +34,9 @@ class Entry:
     """One call of a function: on which arrays, how many iterations, and how many at least for one worker."""
 
     instruction: int
-    kernel: Kernel
+    #: None where the program comes from the cache
+    kernel: Kernel | None
+    symbol: str
     address: int
     places: tuple[Place, ...]
     extent: int
@@ -56,9 +59,22 @@ class Code:
     #: whether the copies that end the program are among the entries, as instructions beyond the last
     has_copies: bool
 
+    def without_kernels(self) -> Code:
+        """What is kept on disk: no loops, no addresses."""
+        return self._each(lambda entry: replace(entry, kernel=None, address=0))
+
+    def at(self, addresses: Mapping[str, int]) -> Code:
+        """With the addresses of this process, by symbol."""
+        return self._each(lambda entry: replace(entry, address=addresses[entry.symbol]))
+
+    def _each(self, change: Callable[[Entry], Entry]) -> Code:
+        return replace(self, entries=tuple(map(change, self.entries)), standing=tuple(map(change, self.standing)))
+
 
 def load_code(program: Program, machine: Machine) -> Code:
     """The program's machine code, compiled unless it was before; raises CompilerError where that fails."""
+    if program.loaded is not None:
+        return program.loaded
     calls: list[tuple[int, Kernel, tuple[Place, ...], bool]] = []
     spaces: list[Workspace] = []
     copies = copies_code(program, machine)
@@ -77,7 +93,7 @@ def load_code(program: Program, machine: Machine) -> Code:
     costs = {key: iteration_cost(kernel, machine) for key, kernel in kernels.items()}
     entries, standing = (
         tuple(
-            _entry(number, kernel, addresses[id(kernel)], places, costs[id(kernel)])
+            _entry(number, kernel, functions[id(kernel)][0], addresses[id(kernel)], places, costs[id(kernel)])
             for number, kernel, places, stands in calls
             if stands == wanted
         )
@@ -103,9 +119,11 @@ def _function(kernel: Kernel, machine: Machine) -> tuple[str, str]:
     return entry_symbol(name), text + wrap(name, len(kernel.arrays))
 
 
-def _entry(number: int, kernel: Kernel, address: int, places: tuple[Place, ...], cost: float) -> Entry:
+def _entry(
+    number: int, kernel: Kernel, symbol: str, address: int, places: tuple[Place, ...], cost: float
+) -> Entry:
     extent = kernel.loop.extent
     grain = max(1, round(_WORTHWHILE / max(cost, 1e-3)))
     if kernel.loop.kind == "vector":
         grain = -(-grain // 64) * 64  # whole cache lines
-    return Entry(number, kernel, address, places, extent, grain, cost * extent)
+    return Entry(number, kernel, symbol, address, places, extent, grain, cost * extent)

@@ -20,7 +20,7 @@ from staticnet.compiler.program import Program
 from staticnet.runtime.native import host
 from staticnet.runtime.native.export_header import header_text
 from staticnet.runtime.native.export_plan import make_plan
-from staticnet.runtime.native.export_text import module_text
+from staticnet.runtime.native.export_text import ModuleText, module_text
 
 OBJECTS, LIBRARIES = (".o", ".obj"), (".so", ".dylib")
 #: code reaches its data over at most 2 GiB
@@ -52,7 +52,7 @@ def export_program(
     return _object(module_text(plan), machine), header_text(plan)
 
 
-def _object(text: str, machine: Machine) -> bytes:
+def _object(given: ModuleText, machine: Machine) -> bytes:
     """The object file of a module, to be linked into programs and libraries alike."""
     import llvmlite.binding as llvm
 
@@ -62,12 +62,17 @@ def _object(text: str, machine: Machine) -> bytes:
         cpu=machine.name, features=machine.features, opt=3, reloc="pic", codemodel="default"
     )
     try:
-        module = llvm.parse_assembly(text, llvm.create_context())
+        module = llvm.parse_assembly(given.text, llvm.create_context())
         if verify():
             module.verify()
-        return bytes(target.emit_object(module))
+        content = bytearray(target.emit_object(module))
     except RuntimeError as error:
         raise CompilerError(f"LLVM does not take the text of an exported program: {error}") from error
+    for mark, array in given.long.items():
+        place = content.find(mark)
+        assert place >= 0 and content.find(mark, place + 1) < 0
+        content[place : place + len(array)] = array
+    return bytes(content)
 
 
 def link(content: bytes, path: Path, library: str) -> None:

@@ -7,7 +7,18 @@ import unicodedata
 
 #: words of C and C++, and names that headers of the C library, or compilers, define as macros
 _TAKEN = frozenset(
-    ["alignas", "alignof", "and", "and_eq", "asm", "assert", "atomic", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char", "class", "compl", "complex", "concept", "const", "consteval", "constexpr", "constinit", "continue", "decltype", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "final", "float", "for", "friend", "goto", "if", "imaginary", "import", "inline", "int", "long", "module", "mutable", "namespace", "new", "noexcept", "noreturn", "not", "not_eq", "nullptr", "operator", "or", "or_eq", "override", "private", "protected", "public", "register", "reinterpret_cast", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert", "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq", "eof", "errno", "i", "linux", "near", "far", "null", "stderr", "stdin", "stdout", "unix"]
+    re.findall(
+        r"\w+",
+        """
+        alignas alignof and and_eq asm assert atomic auto bitand bitor bool break case catch char class compl complex
+        concept const consteval constexpr constinit continue decltype default delete do double else enum explicit
+        export extern false final float for friend goto if imaginary import inline int long module mutable namespace
+        new noexcept noreturn not not_eq nullptr operator or or_eq override private protected public register
+        reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch
+        template this thread_local throw true try typedef typeid typename typeof union unsigned using virtual void
+        volatile wchar_t while xor xor_eq eof errno i linux far near null stderr stdin stdout unix
+        """,
+    )
 )
 
 

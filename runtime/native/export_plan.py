@@ -70,7 +70,7 @@ class Member(Value):
 
 
 class Spot(NamedTuple):
-    """An address: so many bytes from the 'model', or from what is numbered among 'state', 'feed', 'output', 'constant'."""
+    """An address: `offset` bytes from the 'model', or from a numbered 'state', 'feed', 'output' or 'constant'."""
 
     base: str
     number: int
@@ -214,7 +214,7 @@ class _Planner:
     def _members(self, names: Names) -> tuple[dict[int, Member], int, int]:
         """Members by slot, what lies in the instance first; the bytes of those, and where all end."""
         found: dict[int, Member] = {}
-        place = 0
+        place = state_bytes = 0
         for is_pointer in (False, True):
             for slot, state in enumerate(self.program.states):
                 if (slot in self.inside) == is_pointer:
@@ -225,8 +225,8 @@ class _Planner:
                 member = Member(*named, slot, place, is_pointer, slot in self.updated, initial)
                 found[slot] = member
                 place += member.nbytes if is_pointer else _aligned(member.nbytes)
-            inside = place if not is_pointer else inside
-        return found, inside, place
+            state_bytes = state_bytes if is_pointer else place
+        return found, state_bytes, place
 
     # -- calls ----------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
-"""An exported program as the LLVM IR of one module: its kernels, its data, and the functions that the header declares."""
+"""An exported program as LLVM IR: one module of its kernels, its data, and the functions that the header declares."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,18 +16,31 @@ from staticnet.runtime.native.export_plan import ALIGNMENT, Call, Plan, Spot
 from staticnet.runtime.native.system_text import arithmetic_text
 
 _KERNEL = "kernel"
+#: bytes from which an array is not printed: LLVM takes long to read it, and much memory
+_LONG = 1 << 10
 _HEAD = re.compile(r"^(?:define[^@\n]*|declare[^@\n]*)?@(?P<name>[\w.$]+)", re.MULTILINE)
 
 
-def module_text(plan: Plan) -> str:
-    """The text of the module."""
-    return _Module(plan).text()
+@dataclass(frozen=True)
+class ModuleText:
+    """A module's text, in which long arrays are zeros after a mark; they are put into the object, in its place."""
+
+    text: str
+    #: what to put there, by the mark
+    long: dict[bytes, bytes]
+
+
+def module_text(plan: Plan) -> ModuleText:
+    """The text of the module of a program."""
+    module = _Module(plan)
+    return ModuleText(module.text(), module.long)
 
 
 class _Module:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.kernels = _Kernels(plan.machine)
+        self.long: dict[bytes, bytes] = {}
 
     def text(self) -> str:
         plan = self.plan
@@ -49,12 +64,23 @@ class _Module:
     def data(self) -> list[str]:
         """Constants, and the values that states begin with, unless they are zeros of the instance's own."""
         constants = enumerate(self.plan.program.constants)
-        lines = [_data(f"constant{number}", np.ascontiguousarray(value).tobytes()) for number, value in constants]
+        lines = [self.array(f"constant{number}", np.ascontiguousarray(value)) for number, value in constants]
         for member in self.plan.members:
             if member.is_pointer or not member.starts_at_zero:
-                lines.append(_data(f"state{member.slot}", member.initial.tobytes()))
+                lines.append(self.array(f"state{member.slot}", member.initial))
         messages = self.plan.failures().items()
         return lines + [_data(f"message{step}", text.encode() + b"\0", 1) for step, text in messages]
+
+    def array(self, name: str, array: np.ndarray) -> str:
+        """An array as data, or a place for one that is long."""
+        content = array.tobytes()
+        if len(content) < _LONG or not array.reshape(-1).view(np.uint8).any():
+            return _data(name, content)
+        mark = hashlib.blake2b(name.encode(), digest_size=32, person=b"staticnet").digest()
+        self.long[mark] = content
+        zeros = f"[{len(content) - len(mark)} x i8]"
+        kind, value = f"<{{ [{len(mark)} x i8], {zeros} }}>", f"<{{ {_bytes(mark)}, {zeros} zeroinitializer }}>"
+        return f"@{name} = internal constant {kind} {value}, align {ALIGNMENT}\n"
 
     # -- functions ------------------------------------------------------------------------------
 
@@ -184,14 +210,16 @@ class _Code:
 
 def _data(name: str, content: bytes, alignment: int = ALIGNMENT) -> str:
     content = content or b"\0"
-    if np.frombuffer(content, np.uint8).any():
-        digits = np.frombuffer(content.hex().encode(), np.uint8).reshape(-1, 2)
-        escaped = np.full((len(content), 3), ord("\\"), np.uint8)
-        escaped[:, 1:] = digits
-        value = f'c"{escaped.tobytes().decode()}"'
-    else:
-        value = "zeroinitializer"
-    return f"@{name} = internal constant [{len(content)} x i8] {value}, align {alignment}\n"
+    return f"@{name} = internal constant {_bytes(content)}, align {alignment}\n"
+
+
+def _bytes(content: bytes) -> str:
+    """Bytes as a constant with its type."""
+    kind = f"[{len(content)} x i8]"
+    if not any(content):
+        return f"{kind} zeroinitializer"
+    escaped = "".join(f"\\{byte:02x}" for byte in content)
+    return f'{kind} c"{escaped}"'
 
 
 # -- kernels ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,6 +75,36 @@ def load(functions: Sequence[tuple[str, str]], machine: Machine) -> list[int]:
             _statistics.seconds += time.perf_counter() - started
 
 
+def recall(objects: Mapping[str, str], machine: Machine) -> dict[str, int] | None:
+    """Addresses of functions by symbol, given the digests of their objects; None unless all are in memory or on disk."""
+    with _lock:
+        started = time.perf_counter()
+        try:
+            linker, store = _linker(machine), cache.configured()
+            missing = {symbol: digest for symbol, digest in objects.items() if symbol not in linker.addresses}
+            kept = store.read(missing.values()) if store and missing else {}
+            if len(kept) < len(set(missing.values())):
+                return None
+            if missing:
+                linker.place({symbol: kept[digest] for symbol, digest in missing.items()})
+                _digests.update(missing)
+            _statistics.from_memory += len(objects) - len(missing)
+            _statistics.from_disk += len(missing)
+            return {symbol: linker.addresses[symbol] for symbol in objects}
+        finally:
+            _statistics.seconds += time.perf_counter() - started
+
+
+def digests(symbols: Iterable[str]) -> dict[str, str] | None:
+    """What the objects of some functions are filed under; None where one was not filed."""
+    with _lock:
+        found = {symbol: _digests.get(symbol) for symbol in symbols}
+    return None if None in found.values() else found  # type: ignore[return-value]
+
+
+#: symbol -> what its object is filed under on disk
+_digests: dict[str, str] = {}
+
 # -- objects ------------------------------------------------------------------------------------
 
 
@@ -86,6 +116,7 @@ def _objects(texts: dict[str, str], machine: Machine) -> dict[str, bytes]:
     objects = {symbol: kept[name] for symbol, name in digests.items() if name in kept}
     missing = {symbol: text for symbol, text in texts.items() if symbol not in objects}
     compiled = _compiled(missing, machine)
+    _digests.update(digests)
     if store and compiled:
         store.write({digests[symbol]: data for symbol, data in compiled.items()})
     _statistics.from_disk += len(objects)
@@ -203,18 +234,22 @@ class _Linker:
 
     def link(self, texts: dict[str, str], objects: dict[str, bytes]) -> None:
         """Load objects and note the addresses of their symbols, all at once: they share pages then."""
-        import llvmlite.binding as llvm
-
         for symbol, text in texts.items():
             _check_symbols(symbol, text)
-        for symbol in texts:
-            self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(objects[symbol]))
+        self.place(objects)
+        self.texts |= texts
+
+    def place(self, objects: Mapping[str, bytes]) -> None:
+        """Load objects whose symbols were checked when they were compiled."""
+        import llvmlite.binding as llvm
+
+        for data in objects.values():
+            self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
-        addresses = {symbol: self._engine.get_function_address(symbol) for symbol in texts}
+        addresses = {symbol: self._engine.get_function_address(symbol) for symbol in objects}
         if lost := [symbol for symbol, address in addresses.items() if not address]:
             raise CompilerError(f"not found after loading: {', '.join(lost)}; give them external linkage")
         self.addresses |= addresses
-        self.texts |= texts
 
 
 def _ambiguous(symbol: str) -> CompilerError:

@@ -10,6 +10,7 @@ import numpy as np
 from staticnet import trees
 from staticnet.compiler import origins
 from staticnet.compiler.errors import ArgumentError
+from staticnet.config import config
 from staticnet.tensors import Tensor
 from staticnet.tracer import current_tracer
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 # The outermost module being called, and the innermost.
 _active: ContextVar[tuple[Module, Module] | None] = ContextVar("staticnet_active_modules", default=None)
-_MOST_PROGRAMS = 8
 
 
 def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run `forward` on tensors; NumPy arrays go to the module's compiled program."""
     active = _active.get()
+    compiled = module._compiled
+    if active is None and compiled is not None and (route := compiled.route) is not None and route.fits(args, kwargs):
+        return route.run(args, kwargs)
     tracer = current_tracer()
     if active is None:
         _check_first(module, args)
@@ -74,20 +77,15 @@ def _asks_for_arrays(arguments: Any) -> bool:
 
 
 def _call_compiled(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from staticnet.compiled import compile
+    from staticnet.compiled import CompiledFunction
 
-    compiled = module._programs.get(_revision(module)) or compile(module, device=module._device)
-    result = compiled(*args, **kwargs)
-    # Tracing may have set attributes: what counts is how the module looks now.
-    module._programs[_revision(module)] = compiled
-    while len(module._programs) > _MOST_PROGRAMS:
-        del module._programs[next(iter(module._programs))]
-    return result
-
-
-def _revision(module: Module) -> tuple[Any, ...]:
-    """What must be the same for a program of this module to be still right: attributes and modes, all the way down."""
-    return tuple((part._revision, part.training) for part in module.modules())
+    device = module._device or config.device
+    compiled = module._compiled
+    if compiled is None:
+        compiled = module.__dict__.setdefault("_compiled", CompiledFunction(module, device=device))
+    if compiled.device != device:
+        compiled.to(device)
+    return compiled(*args, **kwargs)
 
 
 def _name_within(root: Module, caller: Module, module: Module) -> str:

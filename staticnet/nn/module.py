@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
 from staticnet import habits
-from staticnet.boundary import boundary
-from staticnet.compiler.errors import ArgumentError, HabitError, StaticnetError
+from staticnet.boundary import boundary, cause_to_show
+from staticnet.compiler.errors import ArgumentError, HabitError, StaticnetError, trim
 from staticnet.nn import calls, loading
 from staticnet.nn.parameter import Buffer, Parameter, StateTensor
+from staticnet.runtime import changes
+
+if TYPE_CHECKING:
+    from staticnet.compiled import CompiledFunction
 
 AnyModule = TypeVar("AnyModule", bound="Module")
 _OWN = ("_parameters", "_buffers", "_modules")
@@ -31,12 +35,13 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Buffer | None]
     _modules: dict[str, Module | None]
+    #: runs calls with arrays, once there was one
+    _compiled: CompiledFunction | None = None
 
     def __init__(self) -> None:
         for name in _OWN:
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_revision", 0)
-        object.__setattr__(self, "_programs", {})
         object.__setattr__(self, "_device", None)
         object.__setattr__(self, "training", True)
 
@@ -44,9 +49,11 @@ class Module:
         """What the module computes; every subclass gives it."""
         raise HabitError(f"{type(self).__name__} has no `forward`: define `def forward(self, x): ...` in the class")
 
-    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return calls.call(self, args, kwargs)
+        try:
+            return calls.call(self, args, kwargs)
+        except Exception as error:  # a boundary without a call more
+            raise trim(error) from cause_to_show(error)
 
     # -- attributes ---------------------------------------------------------------------------
 
@@ -54,6 +61,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "training":
             object.__setattr__(self, name, bool(value))
+            changes.note()
             return
         home = "_parameters" if isinstance(value, Parameter) else "_buffers" if isinstance(value, Buffer) else None
         home = "_modules" if isinstance(value, Module) else home
@@ -64,12 +72,17 @@ class Module:
         for own in _OWN:
             if own != home:
                 getattr(self, own).pop(name, None)
-        object.__setattr__(self, "_revision", self._revision + 1)
         if home is None:
             object.__setattr__(self, name, value)
-            return
-        self.__dict__.pop(name, None)
-        getattr(self, home)[name] = value
+        else:
+            self.__dict__.pop(name, None)
+            getattr(self, home)[name] = value
+        self._note_change()
+
+    def _note_change(self) -> None:
+        """Let traces of this module, and ways to their programs, be looked for anew: after the change."""
+        object.__setattr__(self, "_revision", self._revision + 1)
+        changes.note()
 
     def _check_ready(self, name: str, home: str | None) -> None:
         if "_modules" not in self.__dict__:
@@ -98,12 +111,12 @@ class Module:
         habits.explain(type(self).__name__, name, habits.OF_MODULES)
 
     def __delattr__(self, name: str) -> None:
-        object.__setattr__(self, "_revision", self._revision + 1)
-        for own in _OWN:
-            if name in getattr(self, own):
-                del getattr(self, own)[name]
-                return
-        object.__delattr__(self, name)
+        home = next((own for own in _OWN if name in getattr(self, own)), None)
+        if home is None:
+            object.__delattr__(self, name)
+        else:
+            del getattr(self, home)[name]
+        self._note_change()
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
@@ -130,8 +143,8 @@ class Module:
             raise ArgumentError(f"{type(self).__name__}.{name} must be a {kind.__name__}, got {type(value).__name__}")
         if hasattr(type(self), name) or (name in self.__dict__ and name not in getattr(self, home)):
             raise ArgumentError(f"{type(self).__name__} has an attribute {name!r} already: choose another name")
-        object.__setattr__(self, "_revision", self._revision + 1)
         getattr(self, home)[name] = value
+        self._note_change()
 
     # -- walking ------------------------------------------------------------------------------
 
@@ -207,6 +220,7 @@ class Module:
         """Set the training mode of this module and all below it."""
         for module in self.modules():
             object.__setattr__(module, "training", bool(mode))
+        changes.note()
         return self
 
     def eval(self: AnyModule) -> AnyModule:
@@ -314,7 +328,7 @@ class Module:
         return "\n".join(lines)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}}
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     def _reject(self, error: type[StaticnetError], message: str) -> NoReturn:
         """Raise an error about this module, by its path in the model."""

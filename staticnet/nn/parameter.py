@@ -13,6 +13,7 @@ from staticnet.boundary import boundary
 from staticnet.compiler.errors import DTypeError, HabitError, StateError, TraceError
 from staticnet.compiler.ir import Node, Type
 from staticnet.compiler.ops.base import as_node
+from staticnet.runtime import changes
 from staticnet.runtime.state import State
 from staticnet.tensors import Tensor, to_array
 from staticnet.tracer import Tracer, current_tracer
@@ -41,6 +42,7 @@ class StateTensor(Tensor):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "requires_grad" and hasattr(type(self), name):
             object.__setattr__(self, name, bool(value))
+            changes.note()
         else:
             super().__setattr__(name, value)
 

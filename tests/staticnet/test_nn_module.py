@@ -214,7 +214,7 @@ def test_loading_reaches_compiled_calls():
     one.load_state_dict(other.state_dict())
     np.testing.assert_array_equal(one(X), other(X))
     assert not np.array_equal(before, one(X))
-    assert one._programs[next(iter(one._programs))].trace_count == 1
+    assert one._compiled.trace_count == 1
 
 
 def test_all_faults_are_named_at_once_and_nothing_is_loaded():
@@ -274,7 +274,7 @@ def test_copies_are_independent():
     twin = copy.deepcopy(net)
     unpickled = pickle.loads(pickle.dumps(net.block.first))
     np.testing.assert_array_equal(unpickled.weight.numpy(), net.block.first.weight.numpy())
-    assert twin._programs == {}
+    assert twin._compiled is None
     twin.head.weight.set(np.zeros((2, 4)))
     assert net.head.weight.numpy().any()
     np.testing.assert_array_equal(twin.block.scale.numpy(), net.block.scale.numpy())
@@ -338,8 +338,7 @@ def test_modes_keep_their_programs():
         net(X)
         net.eval()
         net(X)
-    assert len(net._programs) == 2
-    assert [program.trace_count for program in net._programs.values()] == [1, 1]
+    assert net._compiled.trace_count == net._compiled.program_count == 2
 
 
 def test_programs_do_not_keep_the_model_alive():

@@ -87,7 +87,10 @@ def reduce(x: Number) -> tuple[Number, Number, Number]:
 def exp_within(x: Number) -> Number:
     """exp of a number within its limits, or NaN."""
     r, n, bits = reduce(x)
-    result = polynomial(r, (1.0, 1.0, *format_of(x).polynomial))
+    if x.emitter.machine.has_fma:
+        result = polynomial(r, (1.0, 1.0, *format_of(x).polynomial))
+    else:
+        result = _expm1_parts(x)[0] + 1
     return scale_exponent(result, n, bits, format_of(x).fraction)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from staticnet.compiler.codegen.llvm.arithmetic import Number, at_least, fma, polynomial, select
 from staticnet.compiler.codegen.llvm.exponential import exp_within, format_of
+from staticnet.compiler.dtypes import float32, float64
 
 SINGLE = (
     -0.5,
@@ -123,9 +124,12 @@ def log1p(x: Number) -> Number:
 
 def softplus(x: Number) -> Number:
     """max(x, 0) + log1p(z), z = exp(-|x|)."""
+    if x.dtype == float32 and not x.emitter.machine.has_fma:
+        # The roundings that multiply-add saves would make it more than 2 ulp.
+        return softplus(x.convert("fpext", float64)).convert("fptrunc", float32)
     own = format_of(x)
     z, above = exp_within(at_least(-x.absolute(), own.underflow)), at_least(x, 0.0)
-    if x.dtype.itemsize == 4:
+    if x.dtype == float32:
         return fma(z * z, polynomial(z, SINGLE_UNIT), above) + z
     # 1 + z is in 1 ... 2
     large = z > 2 * _lowest(z) - 1

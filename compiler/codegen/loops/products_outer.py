@@ -6,7 +6,7 @@ memory they are packed first, all at once or, where they change with the stack, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,6 +45,8 @@ _PAGE = 4096
 _GAP_BYTES = 64
 #: operations on all results of a tile that may be printed out
 _PRINTED = 200
+
+Body = Callable[[Affine, Affine], list[Statement]]
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ class Outer:
         sums = Register(f"sums{parts}_{rows}_{wide}", p.dtype, (parts, rows, wide))
         zero = const(0, p.dtype)
 
-        def every(body, extent: int = wide, outer: int = rows) -> Statement:
+        def every(body: Body, extent: int = wide, outer: int = rows) -> Statement:
             line, lane = p.names("row"), p.names("lane")
             return For(line, outer, (For(lane, extent, tuple(body(affine(line), affine(lane))), "lanes"),), "unroll")
 
@@ -270,28 +272,21 @@ class Outer:
         if rounds:
             body.append(For(k, rounds, tuple(step(k * unrolled + i, i % parts) for i in range(unrolled))))
         body += [step(rounds * unrolled + i, i % parts) for i in range(rest)]
-        heavy = rows * vectors * p.weight() > _PRINTED
-        if not self.crosses:
-            if heavy:
-                return [*body, *self.staged(rows, wide, total, row, column, width, across=False)]
-            return [*body, every(lambda line, lane: p.finish(row + line, column + lane, total(line, lane)), width)]
-        if heavy:
-            return [*body, *self.staged(rows, wide, total, row, column, width, across=True)]
-        return [
-            *body,
-            every(lambda line, lane: p.finish(row + lane, column + line, total(lane, line)), rows, width),
-        ]
+        outer, inner = (width, rows) if self.crosses else (rows, width)
 
-    def staged(self, rows, wide, total, row, column, width, across: bool) -> list[Statement]:
-        """Results put aside and taken up again by a loop, which is shorter than to print all that is done with them."""
-        p = self.product
-        outer, inner, pitch = (width, rows, p.lanes * -(-rows // p.lanes)) if across else (rows, width, wide)
+        def result(line: Index, lane: Index) -> Value:
+            return total(lane, line) if self.crosses else total(line, lane)
+
+        def finish(line: Index, lane: Index, value: Value) -> list[Statement]:
+            m, n = (lane, line) if self.crosses else (line, lane)
+            return p.finish(row + m, column + n, value)
+
+        if rows * vectors * p.weight() <= _PRINTED:
+            return [*body, every(lambda line, lane: finish(line, lane, result(line, lane)), inner, outer)]
+        # Put aside and taken up again by a loop, which is shorter than to print all that is done with results.
+        pitch = -(-inner // p.lanes) * p.lanes
         aside = Array("aside", p.dtype, self.width * max(p.lanes * 2, self.tile.rows), "local")
         line, lane = p.names("row"), p.names("lane")
-        value = total(lane, line) if across else total(line, lane)
-        put = For(lane, inner, (Store(aside, line * pitch + lane, value),), "lanes")
-        taken, place = p.names("row"), p.names("lane")
-        number = Load(p.dtype, aside, taken * pitch + place)
-        m, n = (row + place, column + taken) if across else (row + taken, column + place)
-        take = For(place, inner, tuple(p.finish(m, n, number)), "vector")
-        return [For(line, outer, (put,), "unroll"), For(taken, outer, (take,))]
+        take = For(lane, inner, tuple(finish(line, lane, Load(p.dtype, aside, line * pitch + lane))), "vector")
+        put = every(lambda line, lane: [Store(aside, line * pitch + lane, result(line, lane))], inner, outer)
+        return [*body, put, For(line, outer, (take,))]

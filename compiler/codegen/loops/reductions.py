@@ -132,10 +132,13 @@ class _Reduction:
 
     def _is_wide(self, node: Node) -> bool:
         """Whether a node is computed over the whole space."""
-        return not isinstance(node.op, Reduction) and node.aval.shape == self.space and not self._is_kept(node)
+        if isinstance(node.op, Reduction) or node.aval.shape != self.space:
+            return False
+        # Where all reduced axes have size 1, results have the shape of the space too.
+        return any(self.space[axis] != 1 for axis in self.axes) or not self._is_kept(node)
 
     def _is_kept(self, node: Node) -> bool:
-        """Whether a node follows from results of the reductions alone: where reduced axes have size 1 that is all."""
+        """Whether a node follows from results of the reductions alone."""
         return bool(node.inputs) and all(
             isinstance(source.op, Reduction) or self._is_kept(source) or not source.aval.shape for source in node.inputs
         )

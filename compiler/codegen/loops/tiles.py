@@ -88,7 +88,7 @@ def choose_tile(rows: int, columns: int, depth: int, lanes: int, registers: int)
     """The tile that takes the fewest slots for `rows` x `columns` sums of `depth` products."""
     best: Tile | None = None
     spare = 1 if registers >= 32 else 2
-    for vectors in range(1, min(16, -(-columns // lanes)) + 1):
+    for vectors in range(1, min(registers // 2, -(-columns // lanes)) + 1):
         most = max(1, (registers - vectors - spare) // vectors)
         for size in range(1, min(rows, most) + 1):
             slots = tile_slots(rows, columns, depth, lanes, size, vectors)
