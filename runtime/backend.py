@@ -49,7 +49,7 @@ class Backend(Protocol):
     def program(
         self, graph: Graph, binding: Mapping[str, int], budget: int | None, make: Callable[[], Program]
     ) -> Program:
-        """The program of a traced graph for sizes and a memory budget: what `make` gives, or the same kept from before."""
+        """The program of a traced graph for sizes and a memory budget: what `make` gives, or the same from a cache."""
 
     def binder(self, program: Program) -> Callable[..., Any]:
         """What makes a Bound of (program, backend, states, constants): the class, or code made ready for it."""

@@ -12,6 +12,7 @@ from staticnet.compiler.errors import StaticnetError
 from staticnet.compiler.program import Instruction, Program, Storage
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.state import State
+from staticnet.runtime.times import Times, clock_cost
 
 
 class Bound:
@@ -80,22 +81,32 @@ class Bound:
             self.backend.copy(target, source)
         return results
 
-    def run_timed(self, feeds: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
-        """As `run`, with the seconds of every instruction."""
+    def run_timed(self, feeds: Sequence[np.ndarray]) -> Times:
+        """As `run`, by the clock; the results are thrown away."""
+        cost, now = clock_cost(), time.perf_counter
+        begins: list[float] = []
+        ends: list[float] = []
+        started = now()
         self.backend.enter(self.program)
         for target, source in zip(self.feeds, feeds, strict=True):
             self.backend.write(target, source)
-        seconds: list[float] = []
+        self.backend.synchronize()
+        ready = now() - started
         with np.errstate(all="ignore"):
             try:
                 for call in self.calls:
-                    started = time.perf_counter()
+                    begins.append(now() - started)
                     call()
                     self.backend.synchronize()
-                    seconds.append(time.perf_counter() - started)
+                    ends.append(max(now() - started - cost, begins[-1]))
             except StaticnetError as error:
-                raise self._at_origin(error, len(seconds)) from None
-        return self.finish(), seconds
+                raise self._at_origin(error, len(ends)) from None
+        self.finish()
+        return Times(ready, tuple(begins), tuple(ends), now() - started, len(ends) * cost)
+
+    def runs_natively(self, number: int) -> bool:
+        """Whether an instruction runs as generated machine code, not as its card's kernel."""
+        return False
 
     def _at_origin(self, error: StaticnetError, index: int) -> StaticnetError:
         origin = self.program.instructions[index].origin

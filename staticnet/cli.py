@@ -28,6 +28,7 @@ examples:
   staticnet train net.py:Net --data digits --epochs 20 --out net.safetensors
   staticnet eval net.py:Net --data digits --weights net.safetensors
   staticnet export net.py:Net --weights net.safetensors --out net.onnx
+  staticnet export net.py:Net --weights net.safetensors --out net.o --size batch=1
   staticnet verify net.onnx net.py:Net --weights net.safetensors"""
 
 BROKEN_PIPE, INTERRUPTED, UNUSABLE = 141, 130, 2
@@ -161,11 +162,18 @@ def _summary(commands: Any) -> None:
 
 
 def _export(commands: Any) -> None:
-    parser = _command(commands, "export", "graphs:export", "Write a model as an ONNX file for inference.", TARGET)
+    text = "Write a model for inference: as an ONNX file, or as native code with a C header."
+    parser = _command(commands, "export", "graphs:export", text, TARGET)
     _add_target(parser)
     _add_inputs(parser)
-    parser.add_argument("--out", metavar="FILE", required=True, help="where to write it, as .onnx")
+    parser.add_argument("--out", metavar="FILE", required=True, help="where to write it, as .onnx, .o, .so or .dylib")
     parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators (18)")
+    parser.add_argument(
+        "--size", metavar="NAME=N", action="append", default=[], help="a size that native code is made for: batch=1"
+    )
+    parser.add_argument(
+        "--cpu", default="native", help="that native code is for: native (this one), generic, sse2, avx2, avx512, neon"
+    )
 
 
 def _verify(commands: Any) -> None:

@@ -21,12 +21,13 @@ from staticnet.files import atomic_path, atomic_write
 from staticnet.nn.module import Module
 from staticnet.runtime.locks import StateLock
 from staticnet.runtime.native import export
+from staticnet.runtime.native.export import SUFFIXES
 from staticnet.runtime.native.export_names import identifier
 from staticnet.runtime.state import State
 from staticnet.step import training
 from staticnet.tracing import TracedGraph, trace
 
-__all__ = ["NativeFiles", "export_native"]
+__all__ = ["SUFFIXES", "NativeFiles", "export_native"]
 
 
 class NativeFiles(NamedTuple):

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from staticnet.compiler import dims
 from staticnet.compiler.dims import Size
 from staticnet.compiler.errors import CompilerError
@@ -119,7 +117,8 @@ class Fused(Op):
 
 
 def _bytes(type: Type) -> int:
-    return int(np.prod(type.shape, dtype=np.int64)) * type.dtype.itemsize
+    assert isinstance(type.bytes, int)
+    return type.bytes
 
 
 def _aligned(size: int) -> int:

@@ -15,7 +15,9 @@ from staticnet.runtime.bound import Bound
 from staticnet.runtime.native import driver
 from staticnet.runtime.native.code import Code, Entry, Place
 from staticnet.runtime.native.threads import pool
+from staticnet.runtime.native.timing import Timing
 from staticnet.runtime.state import State
+from staticnet.runtime.times import Times
 
 #: nanoseconds; shorter runs do not let other Python threads go on
 _SHORT = 50_000
@@ -59,6 +61,7 @@ class NativeBound(Bound):
             self._run_job = self._jobs[0].run_holding if self._is_brief(code.entries) else self._jobs[0].run
             self.run = self.run_short  # type: ignore[method-assign]
         self.calls = [self._single(number) for number in range(len(program.instructions))]
+        self._timing: Timing | None = None
 
     # -- addresses ------------------------------------------------------------------------------
 
@@ -223,17 +226,33 @@ class NativeBound(Bound):
         raise CompilerError(message, origin=instruction.origin)
 
     def run(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.begin(feeds)
+        for segment in self.segments:
+            segment()
+        return self.end()
+
+    def begin(self, feeds: Sequence[np.ndarray]) -> None:
+        """Make ready for the first step of a run."""
         if self._has_python:
             self.backend.enter(self.program)
         for place, source in zip(self._feed_places, feeds, strict=True):
             place.take(source)
         self._standing()
-        for segment in self.segments:
-            segment()
+
+    def end(self) -> list[np.ndarray]:
+        """Copies of the outputs for the caller; then the states that no step wrote."""
         results = [array.copy() for array in self.outputs]
         for target, source in self._left:
             np.copyto(target, source)
         return results
+
+    def run_timed(self, feeds: Sequence[np.ndarray]) -> Times:
+        if self._timing is None:
+            self._timing = Timing(self)
+        return self._timing.run(feeds)
+
+    def runs_natively(self, number: int) -> bool:
+        return self.program.code[number].routine is not None
 
     def run_short(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`run` for a program of one native segment and short feeds: what is to be done around it counts."""

@@ -22,7 +22,9 @@ from staticnet.runtime.native.export_header import header_text
 from staticnet.runtime.native.export_plan import make_plan
 from staticnet.runtime.native.export_text import ModuleText, module_text
 
-OBJECTS, LIBRARIES = (".o", ".obj"), (".so", ".dylib")
+LIBRARIES = (".so", ".dylib")
+#: of files that native code is written to
+SUFFIXES = (".o", ".obj", *LIBRARIES)
 #: code reaches its data over at most 2 GiB
 _MOST_DATA = 3 << 29
 
@@ -115,7 +117,7 @@ def _compiler() -> list[str]:
 def check_suffix(path: Path) -> bool:
     """Whether a file of this name is a shared library, and not an object; ArgumentError for one that is neither."""
     suffix = path.suffix.lower()
-    if suffix not in (*OBJECTS, *LIBRARIES):
-        known = ", ".join((*OBJECTS, *LIBRARIES))
+    if suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
         raise ArgumentError(f"{str(path)!r} ends in {suffix or 'nothing'!r}: native code is written to {known}")
     return suffix in LIBRARIES

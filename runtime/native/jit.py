@@ -76,7 +76,7 @@ def load(functions: Sequence[tuple[str, str]], machine: Machine) -> list[int]:
 
 
 def recall(objects: Mapping[str, str], machine: Machine) -> dict[str, int] | None:
-    """Addresses of functions by symbol, given the digests of their objects; None unless all are in memory or on disk."""
+    """Addresses of functions by symbol, given the digests of their objects; None unless all are there already."""
     with _lock:
         started = time.perf_counter()
         try:

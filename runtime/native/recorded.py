@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-import staticnet
 from staticnet.compiler import flags
 from staticnet.compiler.codegen.loops.form import Routine
 from staticnet.compiler.ir import Graph
@@ -69,7 +68,8 @@ def recall(key: str) -> Program | None:
         assert isinstance(record, _Record)
     except Exception:  # whatever a file of another time may raise: then it is made anew
         return None
-    addresses = jit.recall(record.functions, record.program.target.machine)
+    machine = record.program.target.machine
+    addresses = jit.recall(record.functions, machine) if machine is not None else None
     if addresses is None:
         return None
     code = tuple(
@@ -106,6 +106,5 @@ def _fingerprint() -> str:
                     if name.endswith(".py"):
                         status = os.stat(Path(path) / name)
                         digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    digest.update(getattr(staticnet, "__version__", "").encode())
     return digest.hexdigest()
 

@@ -21,7 +21,7 @@ from staticnet.runtime.times import Times, clock_cost
 if TYPE_CHECKING:
     from staticnet.runtime.native.bound import NativeBound
 
-_FLAGS = ROW.index("flags")
+_EXTENT, _GRAIN, _FLAGS = (ROW.index(name) for name in ("extent", "grain", "flags"))
 
 
 class Timing:
@@ -31,35 +31,35 @@ class Timing:
         self.bound = bound
         self._clock, self._clock_cost = clock(), clock_cost()
         count = len(bound.program.instructions)
-        self.begins, self.ends = np.zeros(count), np.zeros(count)
-        self.parts: list[Callable[[], None]] = []
-        self._spent = 0.0
+        self._entries: dict[int, list[int]] = {}
+        for number, entry in enumerate(bound.code.entries):
+            # Copies of states come last, as instructions beyond the last.
+            self._entries.setdefault(min(entry.instruction, count), []).append(number)
+        self._begins, self._ends = np.zeros(count), np.zeros(count)
+        self._started = self._spent = 0.0
+        self._parts: list[Callable[[], None]] = []
         run: list[int] = []
         for number in range(count):
             if bound.runs_natively(number):
                 run.append(number)
                 continue
             self._add_native(run)
-            self.parts.append(self._python(number))
+            self._parts.append(self._python(number))
             run = []
-        self._add_native(run, is_last=True)
+        self._add_native(run, self._entries.get(count, []))
 
     def run(self, feeds: Sequence[np.ndarray]) -> Times:
-        """One run; results go nowhere, states change."""
-        bound, now = self.bound, time.perf_counter
+        """One run; its results are thrown away, states change."""
         self._spent = 0.0
-        started = now()
-        bound.begin(feeds)
-        ready = now()
-        self.started = started
+        self._started = time.perf_counter()
+        self.bound.begin(feeds)
+        ready = time.perf_counter() - self._started
         with np.errstate(all="ignore"):
-            for part in self.parts:
+            for part in self._parts:
                 part()
-        bound.results()
-        finished = now() - started
-        return Times(ready - started, tuple(self.begins.tolist()), tuple(self.ends.tolist()), finished, self._spent)
-
-    # -- parts ----------------------------------------------------------------------------------
+        self.bound.end()
+        finished = time.perf_counter() - self._started
+        return Times(ready, tuple(self._begins.tolist()), tuple(self._ends.tolist()), finished, self._spent)
 
     def _python(self, number: int) -> Callable[[], None]:
         call = self.bound.calls[number]
@@ -71,60 +71,59 @@ class Timing:
             except StaticnetError as error:
                 raise self.bound._at_origin(error, number) from None
             seconds = max(time.perf_counter() - began - self._clock_cost, 0.0)
-            self.begins[number] = began - self.started
-            self.ends[number] = self.begins[number] + seconds
+            self._begins[number] = began - self._started
+            self._ends[number] = self._begins[number] + seconds
             self._spent += self._clock_cost
 
         return run
 
-    def _add_native(self, numbers: list[int], *, is_last: bool = False) -> None:
-        """The instructions as one job, a tick before each and one after all; the last job ends with the copies."""
-        copies = range(self.bound.entries_of(numbers[-1]).stop if numbers else 0, 0)
-        if is_last:
-            copies = self.bound.entries_of(len(self.bound.program.instructions))
-        if not numbers and not len(copies):
+    def _add_native(self, numbers: Sequence[int], copies: Sequence[int] = ()) -> None:
+        """Instructions as one job, with a tick before each and one after them; `copies` are entries that follow, before the last tick."""
+        if not numbers and not copies:
             return
-        ticks = np.zeros(len(numbers) + 1, np.int64)
+        ticks = np.zeros(len(numbers) + 2, np.int64)
         pointers = ticks.ctypes.data + 8 * np.arange(len(ticks), dtype=np.int64)
         stamps = driver.table(tick_entries(pointers))
-        rows: list[np.ndarray] = []
-        owners: list[int] = []
-        for stamp, number in zip(stamps, numbers, strict=False):
-            own = self._rows(self.bound.entries_of(number))
-            rows += [stamp[None], own]
+        rows, owners = [], []
+        for order, number in enumerate(numbers):
+            own = self._rows(self._entries.get(number, []))
+            rows += [stamps[order : order + 1], own]
             owners += [number] * (1 + len(own))
-        rows += [stamps[-1:], self._rows(copies)]
-        owners += [len(self.bound.program.instructions)] * (1 + len(copies))
-        self.parts.append(self._native(np.concatenate(rows), owners, numbers, ticks, pointers))
+        rows += [stamps[-2:-1], self._rows(copies), stamps[-1:]]
+        self._parts.append(self._native(np.concatenate(rows), owners, numbers, ticks, pointers))
 
-    def _rows(self, entries: range) -> np.ndarray:
-        """The driver's rows of some entries, which whatever comes then waits for."""
-        rows = self.bound.rows[entries.start : entries.stop].copy()
-        if len(rows):
-            rows[-1, _FLAGS] &= ~INDEPENDENT
+    def _rows(self, entries: Sequence[int]) -> np.ndarray:
+        """The driver's rows of some entries; what comes after them waits for the last."""
+        rows = self.bound._rows[np.array(entries, np.intp)]
+        rows[-1:, _FLAGS] &= ~INDEPENDENT
         return rows
 
     def _native(
-        self, rows: np.ndarray, owners: list[int], numbers: list[int], ticks: np.ndarray, pointers: np.ndarray
+        self,
+        rows: np.ndarray,
+        owners: Sequence[int],
+        numbers: Sequence[int],
+        ticks: np.ndarray,
+        pointers: np.ndarray,
     ) -> Callable[[], None]:
-        workers = self.bound.workers
-        is_shared = workers > 1 and bool((rows[:, ROW.index("extent")] > rows[:, ROW.index("grain")]).any())
-        job = driver.Job(rows, 0, len(rows), pool=pool().address if is_shared else 0, workers=workers if is_shared else 1)
-        where = slice(numbers[0], numbers[-1] + 1) if numbers else slice(0, 0)
+        bound = self.bound
+        is_shared = bound.workers > 1 and bool((rows[:, _EXTENT] > rows[:, _GRAIN]).any())
+        workers = bound.workers if is_shared else 1
+        job = driver.Job(rows, 0, len(rows), pool=pool().address if is_shared else 0, workers=workers)
+        own = slice(numbers[0], numbers[-1] + 1) if numbers else slice(0, 0)
         seconds, cost = self._clock.seconds, self._clock.cost
 
-        def run(kept: np.ndarray = pointers) -> None:  # the rows lead there
+        def run(kept: np.ndarray = pointers) -> None:  # the job leads into this memory
             before = time.perf_counter()
             failed = job.run()
             after = time.perf_counter()
             if failed >= 0:
-                self.bound._refuse(owners[failed])
-            # Entering the job and leaving it take about as long: so its ticks lie in the middle.
-            begins = (ticks[:-1] - ticks[0]) * seconds
-            lengths = np.maximum(np.diff(ticks) - cost, 0) * seconds
-            first = (before + after - (ticks[-1] - ticks[0]) * seconds) / 2 - self.started
-            self.begins[where] = first + begins
-            self.ends[where] = self.begins[where] + lengths
+                bound._refuse(owners[failed])
+            # Entering a job takes about as long as leaving it: the ticks lie in the middle.
+            whole = (ticks[-1] - ticks[0]) * seconds
+            first = (before + after - whole) / 2 - self._started
+            self._begins[own] = first + (ticks[:-2] - ticks[0]) * seconds
+            self._ends[own] = self._begins[own] + np.maximum(np.diff(ticks[:-1]) - cost, 0.0) * seconds
             self._spent += len(ticks) * cost * seconds
 
         return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from staticnet import onnx, optim
@@ -14,6 +15,7 @@ from staticnet.compiled import compile
 from staticnet.compiler.dims import Dim
 from staticnet.compiler.errors import ArgumentError
 from staticnet.drawing import draw as draw_graph
+from staticnet.native_export import SUFFIXES, export_native
 from staticnet.nn.module import Module
 from staticnet.spec import TensorSpec
 from staticnet.step import TrainStep, compile_train_step
@@ -34,10 +36,26 @@ def summary(given: argparse.Namespace) -> int:
 
 
 def export(given: argparse.Namespace) -> int:
-    """Write an ONNX file; prints its path."""
+    """Write an ONNX file, or native code, as the suffix says; prints the paths of what was written."""
     model = load_model(given)
-    print(onnx.export(model, input_specs(given, model), given.out, opset=given.opset))
+    specs = input_specs(given, model)
+    if Path(given.out).suffix.lower() in SUFFIXES:
+        files = export_native(model, given.out, *specs, sizes=_bound(given.size), cpu=given.cpu)
+        print(*files, sep="\n")
+        return 0
+    if given.size:
+        raise ArgumentError(f"--size is for native code, and '{given.out}' keeps its sizes open: leave it out")
+    print(onnx.export(model, specs, given.out, opset=given.opset))
     return 0
+
+
+def _bound(texts: list[str]) -> dict[str, int]:
+    """The sizes that --size gives, as `batch=1`."""
+    parts = [text.partition("=") for text in texts]
+    wrong = [text for text, (name, _, size) in zip(texts, parts, strict=True) if not (name and size.isdecimal())]
+    if wrong:
+        raise ArgumentError(f"--size takes a name and a whole number, such as batch=1, not {wrong[0]!r}")
+    return {name: int(size) for name, _, size in parts}
 
 
 def verify(given: argparse.Namespace) -> int:

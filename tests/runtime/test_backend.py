@@ -19,6 +19,8 @@ from staticnet.runtime import cupy_backend, devices
 from staticnet.runtime.array_backend import ArrayBackend
 from staticnet.runtime.cupy_backend import CUDA, CupyBackend
 from staticnet.runtime.executor import Executor
+from staticnet.runtime.native import host
+from staticnet.runtime.native.backend import native_backend
 from staticnet.runtime.numpy_backend import NUMPY
 from staticnet.runtime.poison import run_poisoned
 from staticnet.runtime.state import State
@@ -75,12 +77,23 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _forget_devices()
 
 
+@pytest.fixture(params=["0", "1"], ids=["reference", "native"])
+def close(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Any], None]:
+    """How to compare results of the CPU and of the stand-in: to the bit where both run the cards' kernels."""
+    monkeypatch.setenv("STATICNET_NATIVE", request.param)
+    tolerance = 0 if request.param == "0" else 1e-5
+    return lambda one, other: np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance / 10)
+
+
 # -- devices by name ------------------------------------------------------------------------------
 
 
-def test_cpu_and_auto_without_a_gpu(no_gpu: None) -> None:
-    assert devices.get_backend("cpu") is NUMPY
-    assert devices.get_backend("auto") is NUMPY
+def test_cpu_and_auto_without_a_gpu(no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for native in ("1", "0"):
+        monkeypatch.setenv("STATICNET_NATIVE", native)
+        is_native = native == "1" and host.available()
+        assert devices.get_backend("cpu") is (native_backend() if is_native else NUMPY)
+        assert devices.get_backend("auto") is devices.get_backend("cpu")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
@@ -219,7 +232,10 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_training_over_the_stand_in_gives_the_bits_of_numpy(standin_gpu: CupyBackend, optimizer: str) -> None:
+def test_training_over_the_stand_in_gives_the_bits_of_numpy(
+    standin_gpu: CupyBackend, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATICNET_NATIVE", "0")
     host_losses, host_weights, _ = trained("cpu", OPTIMIZERS[optimizer])
     before = _Device.entered
     losses, weights, step = trained("cuda:0", OPTIMIZERS[optimizer])
@@ -232,7 +248,7 @@ def test_training_over_the_stand_in_gives_the_bits_of_numpy(standin_gpu: CupyBac
     assert all(isinstance(loss, np.ndarray) for loss in losses)
 
 
-def test_to_moves_states_and_traces_nothing_again(standin_gpu: CupyBackend) -> None:
+def test_to_moves_states_and_traces_nothing_again(standin_gpu: CupyBackend, close: Callable[[Any, Any], None]) -> None:
     host = trained("cpu", OPTIMIZERS["SGD"])[0]
     model = small_cnn()
     step = sn.compile_train_step(model, nn.CrossEntropyLoss(), OPTIMIZERS["SGD"](model.parameters()))
@@ -241,18 +257,18 @@ def test_to_moves_states_and_traces_nothing_again(standin_gpu: CupyBackend) -> N
         step.to(device)
         losses.append(step(x, labels))
         assert {state.device for state in step.executor.states} == {device}
-    np.testing.assert_array_equal(losses, host)
+    close(losses, host)
     assert step.trace_count == 1 and step.program_count == 2
     assert step.to_gpu().device == "cuda" and step.to_cpu().device == "cpu"
 
 
-def test_a_model_moves_and_its_programs_follow(standin_gpu: CupyBackend) -> None:
+def test_a_model_moves_and_its_programs_follow(standin_gpu: CupyBackend, close: Callable[[Any, Any], None]) -> None:
     model, (x, _) = small_cnn().eval(), batches()[0]
     here = model(x)
     assert model.to("cuda") is model
     there = model(x)
     assert isinstance(there, np.ndarray)
-    np.testing.assert_array_equal(here, there)
+    close(there, here)
     assert all(isinstance(p.state.array, standin.ndarray) for p in model.parameters())
     np.testing.assert_array_equal(model.to("cpu")(x), here)
     assert all(isinstance(p.state.array, np.ndarray) for p in model.parameters())
@@ -298,13 +314,13 @@ def test_functions_on_two_devices_take_turns_with_a_state(standin_gpu: CupyBacke
         assert total.state.device == device
 
 
-def test_weights_load_on_either_side(standin_gpu: CupyBackend) -> None:
+def test_weights_load_on_either_side(standin_gpu: CupyBackend, close: Callable[[Any, Any], None]) -> None:
     source, (x, _) = small_cnn().eval(), batches()[0]
     weights, expected = source.state_dict(), source(x)
     sn.manual_seed(9)
     target = nn.Sequential(*small_cnn()._modules.values()).eval().to("cuda:0")
     target.load_state_dict(weights)
-    np.testing.assert_array_equal(target(x), expected)
+    close(target(x), expected)
     back = target.state_dict()
     assert all(type(value) is np.ndarray for value in back.values())
     for name, value in back.items():

@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from staticnet.compiler.codegen.loops.form import const
+from staticnet.compiler.codegen.loops.operations import apply as apply_operation
+from staticnet.compiler.codegen.loops.pointwise import MEANINGS
+from staticnet.compiler.dtypes import int32
 from staticnet.compiler.errors import VerificationError
 from staticnet.compiler.ir import Graph, Node, apply
 from staticnet.compiler.memory import plan as planning
 from staticnet.compiler.ops.base import F
+from staticnet.compiler.ops.transcendental import Relu
 from staticnet.compiler.passes import PASSES
 from staticnet.compiler.passes.cse import cse
 from staticnet.compiler.passes.simplify import simplify
 from staticnet.differential import Way, differential
+from staticnet.runtime.native import host
 from tests.compiler.graphs import make_graph
 
+needs_native = pytest.mark.skipif(not host.available(), reason="no native code on this machine")
+ZERO = const(0, int32)
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 
 
@@ -34,9 +42,12 @@ def test_right_passes_agree_in_every_way() -> None:
     assert report.ok and report.guilty == ()
     report.raise_for_status()
     names = list(dict.fromkeys(each.__name__ for each in PASSES))
-    assert [way.passes for way in report.ways[::2]] == [(), *((name,) for name in names), tuple(names)]
-    assert [way.reuse for way in report.ways] == [False, True] * (len(names) + 2)
+    plain = [way for way in report.ways if not way.is_native]
+    assert [way.passes for way in plain[::2]] == [(), *((name,) for name in names), tuple(names)]
+    assert [way.reuse for way in plain] == [False, True] * (len(names) + 2)
     assert str(report.ways[0]) == "no pass, without the memory plan"
+    native = [way for way in report.ways if way.is_native]
+    assert [way.passes for way in native] == ([(), (), tuple(names), tuple(names)] if host.available() else [])
 
 
 def rewriting(name: str, change: Any) -> Any:
@@ -168,3 +179,57 @@ def test_integers_are_always_held_to_the_bit() -> None:
 
 def test_ways_read_well() -> None:
     assert str(Way(("fold", "cse"), True)) == "fold+cse, with the memory plan"
+    assert str(Way((), False, True)) == "no pass, without the memory plan, as native code"
+
+
+# -- native code ----------------------------------------------------------------------------------
+
+
+@needs_native
+def test_wrong_native_code_is_named_with_its_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEANINGS, Relu, lambda op, x: apply_operation("absolute", x))
+    graph = make_graph(lambda x: F.matmul(F.relu(F.matmul(x, x)), x), x=(3, 3))
+    report = differential(graph, [-np.eye(3, dtype=np.float32)], passes=[])
+    assert report.ok  # the product is positive
+    report = differential(graph, [np.array([[1, -2, 0], [3, 0, 1], [0, 1, 1]], np.float32)], passes=[cse])
+    assert report.guilty == ("native",)
+    assert all(difference.way.is_native for difference in report.differences)
+    with pytest.raises(VerificationError, match=r"native changes results.*first in instruction 0, .*relu.*instead of"):
+        report.raise_for_status()
+
+
+@needs_native
+def test_native_code_is_not_blamed_for_a_wrong_pass() -> None:
+    report = differential(
+        small(), [X], [np.ones(4, np.float32)], {"N": 3}, passes=[rewriting("wrong", tanh_to_sigmoid)]
+    )
+    assert any(difference.way.is_native for difference in report.differences)
+    assert report.guilty == ("wrong",)
+
+
+@needs_native
+def test_native_code_that_refuses_what_its_kernel_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from staticnet.compiler.codegen.loops import fused
+
+    monkeypatch.setattr(fused, "refusals", lambda op, operands: [apply_operation("greater_equal", operands[1], ZERO)])
+    graph = make_graph(lambda x, k: F.power(x, k), x=(3, "int32"), k=(3, "int32"))
+    ones = np.ones(3, np.int32)
+    report = differential(graph, [ones, ones], passes=[])
+    assert report.guilty == ("native",) and "refused what its kernel takes" in report.differences[0].message
+
+
+@needs_native
+def test_native_code_that_reads_workspace_of_the_step_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a long sum that are not all added leave what was there: the poisoned run shows it."""
+    from staticnet.compiler.codegen.loops import reductions
+
+    chunk = reductions._Reduction._chunk_kernel
+
+    def forgetful(self: Any, has_rows: bool, part: Any, start: int, count: int, *given: Any) -> Any:
+        return chunk(self, has_rows, part, start, count - 1 if count > 1 else count, *given)
+
+    monkeypatch.setattr(reductions._Reduction, "_chunk_kernel", forgetful)
+    graph = make_graph(lambda x: F.sum(x, 0), x=(5000, 3))
+    report = differential(graph, [np.zeros((5000, 3), np.float32)], passes=[])
+    assert report.guilty == ("native",)
+    assert any("poisoned" in difference.output for difference in report.differences)

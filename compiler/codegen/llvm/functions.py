@@ -63,7 +63,7 @@ def out_of_line(
     emitter = operands[0].emitter
     inside = Body(emitter)
     parameters = [Number(inside, f"%x{number}", operand.dtype) for number, operand in enumerate(operands)]
-    full = f"@{name}.{suffix(operands[0])}"
+    full = f"@{name}.{operands[0].dtype}.{emitter.lanes}"
     value = body(inside, parameters)
     inside.put(f"ret {value.type} {value.name}")
     header = f"define internal {value.type} {full}({', '.join(f'{p.type} {p.name}' for p in parameters)})"

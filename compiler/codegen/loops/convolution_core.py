@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from staticnet.compiler.codegen.loops.convolution_parts import (
     Axis,
@@ -139,31 +139,29 @@ class Core:
         """The kernel that packs the weights, channel by channel."""
         names = Names()
         channel = names("channel")
+
+        def place(phase: Phase, group: Affine, block: Affine) -> list[Statement]:
+            (rows, columns, _), strides = self.reduction(phase)
+            row, column, lane = names("row"), names("column"), names("lane")
+            output = block * self.block + lane
+            source = self.weight(
+                group, channel, output,
+                row * phase.height.element_step + phase.height.element,
+                column * phase.width.element_step + phase.width.element,
+            )  # fmt: skip
+            guard = () if self.outputs % self.block == 0 else (within(output, 0, self.outputs),)
+            value = cast(Load(self.weights.dtype, self.weights.array, source, None, guard), self.dtype)
+            at = self.packed_at(phase, group, block) + row * strides[0] + column * strides[1]
+            store = Store(self.packed, at + channel * strides[2] + lane, value)
+            return [For(row, rows, (For(column, columns, (For(lane, self.block, (store,), "vector"),)),))]
+
+        def of_group(phase: Phase, group: Affine) -> list[Statement]:
+            return loop(names, "block", self.block_count, partial(place, phase, group))
+
         body: list[Statement] = []
         for phase in self.phases:
-            (rows, columns, _), strides = self.reduction(phase)
-
-            def place(group: Affine, block: Affine, phase: Phase = phase, rows=rows, columns=columns, strides=strides):
-                row, column, lane = names("row"), names("column"), names("lane")
-                output = block * self.block + lane
-                source = self.weight(
-                    group, channel, output,
-                    row * phase.height.element_step + phase.height.element,
-                    column * phase.width.element_step + phase.width.element,
-                )  # fmt: skip
-                guard = () if self.outputs % self.block == 0 else (within(output, 0, self.outputs),)
-                value = cast(Load(self.weights.dtype, self.weights.array, source, None, guard), self.dtype)
-                at = self.packed_at(phase, group, block) + row * strides[0] + column * strides[1]
-                store = Store(self.packed, at + channel * strides[2] + lane, value)
-                return [For(row, rows, (For(column, columns, (For(lane, self.block, (store,), "vector"),)),))]
-
             if phase.taps:
-                body += loop(
-                    names, "group", self.groups,
-                    lambda group, place=place: loop(
-                        names, "block", self.block_count, lambda block: place(group, block)
-                    ),
-                )  # fmt: skip
+                body += loop(names, "group", self.groups, partial(of_group, phase))
         return Kernel(f"{self.name}_weights", For(channel, self.channels, tuple(body)))
 
     # -- rows -------------------------------------------------------------------------------------
@@ -224,7 +222,8 @@ class Core:
 
     def part(self, names: Names, image: Affine, number: Affine) -> list[Statement]:
         """A block of rows of one image."""
-        source, body = image_of(self.source, image), []
+        source = image_of(self.source, image)
+        body: list[Statement] = []
         if self.copies and self.channels and any(phase.taps for phase in self.phases):
             body, source = self.copy(names, source, number)
         for phase in self.phases:
@@ -259,20 +258,17 @@ class Core:
     ) -> list[Statement]:
         """Rows `start` ... `start + count - 1` of one phase, in all groups and blocks of outputs."""
 
-        def group_body(group: Affine) -> list[Statement]:
-            return [
-                statement
-                for segment in blocks(self.outputs, self.block)
-                for statement in loop(
-                    names, "block", segment.count,
-                    lambda block, segment=segment: self.tiles(
-                        names, phase, source, image, start, count, group,
-                        block + segment.start // self.block, segment.size,
-                    ),
-                )
-            ]  # fmt: skip
+        def of_block(group: Affine, segment: Segment, block: Affine) -> list[Statement]:
+            block = block + segment.start // self.block
+            return self.tiles(names, phase, source, image, start, count, group, block, segment.size)
 
-        return loop(names, "group", self.groups, group_body)
+        def of_group(group: Affine) -> list[Statement]:
+            body: list[Statement] = []
+            for segment in blocks(self.outputs, self.block):
+                body += loop(names, "block", segment.count, partial(of_block, group, segment))
+            return body
+
+        return loop(names, "group", self.groups, of_group)
 
     def tiles(
         self, names: Names, phase: Phase, source: Source, image: Affine, start: Affine, count: int,
@@ -280,22 +276,18 @@ class Core:
     ) -> list[Statement]:  # fmt: skip
         """All pixels of those rows for one block of outputs."""
 
-        def at(row: Affine, column: Affine, size: tuple[int, int]) -> list[Statement]:
-            return Piece(self, names, phase, source, image, (row, column), size, group, block, outputs).statements()
+        def one(down: Segment, across: Segment, row: Affine, column: Affine) -> list[Statement]:
+            corner = start + down.start + row * down.size, column * across.size + across.start
+            size = down.size, across.size
+            return Piece(self, names, phase, source, image, corner, size, group, block, outputs).statements()
+
+        def of_row(down: Segment, across: Segment, row: Affine) -> list[Statement]:
+            return loop(names, "across", across.count, partial(one, down, across, row))
 
         body: list[Statement] = []
         for down in split(count, self.tile.rows):
             for across in self.across(phase.width):
-                body += loop(
-                    names, "down", down.count,
-                    lambda row, down=down, across=across: loop(
-                        names, "across", across.count,
-                        lambda column: at(
-                            start + down.start + row * down.size, column * across.size + across.start,
-                            (down.size, across.size),
-                        ),
-                    ),
-                )  # fmt: skip
+                body += loop(names, "down", down.count, partial(of_row, down, across))
         return body
 
     def across(self, axis: Axis) -> list[Segment]:

@@ -122,12 +122,9 @@ def gradient_axes(size: int, kernel: int, stride: int, before: int, dilation: in
         elements = [k for k in reversed(range(kernel)) if (first + before - k * dilation) % stride == 0]
         offsets = [(first + before - k * dilation) // stride for k in elements]
         step, element_step = (offsets[1] - offsets[0], elements[1] - elements[0]) if len(elements) > 1 else (1, 1)
-        axes.append(
-            Axis(
-                -((first - size) // stride), 1, *(offsets[:1] or [0]), step, len(elements),
-                first, stride, *(elements[:1] or [0]), element_step,
-            )
-        )  # fmt: skip
+        offset, element = (offsets[0], elements[0]) if elements else (0, 0)
+        count = -((first - size) // stride)
+        axes.append(Axis(count, 1, offset, step, len(elements), first, stride, element, element_step))
     return axes
 
 
@@ -190,8 +187,8 @@ def copy_frame(
     """
     height, width, channels = size
     dtype = array.dtype
-    last = (frame.columns * channels, channels, 1)
-    strides = (frame.columns, 1, frame.rows * frame.columns) if planar else last
+    pixels = (frame.columns * channels, channels, 1)
+    strides = (frame.columns, 1, frame.rows * frame.columns) if planar else pixels
     copy = Source(array, affine(start) - frame.low * strides[0] - frame.left * strides[1], strides)
     first, last = max(frame.left, 0), max(min(frame.left + frame.columns, width), max(frame.left, 0))
     row = names("row")
@@ -212,8 +209,8 @@ def copy_frame(
             value = source.load(at, lane + first, channel, dtype)
             return [For(lane, last - first, (Store(array, copy.at(at, lane + first, channel), value),), "vector")]
         if source.strides[1] == channels * source.strides[2]:
-            pixels = source.at(at, first, 0) + lane * source.strides[2]
-            value = cast(Load(source.array.dtype, source.array, pixels), dtype)
+            run = source.at(at, first, 0) + lane * source.strides[2]
+            value = cast(Load(source.array.dtype, source.array, run), dtype)
             place = copy.at(at, first, 0) + lane
             return [For(lane, (last - first) * channels, (Store(array, place, value),), "vector")]
         column = names("column")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from staticnet.compiler.codegen.loops.convolution_parts import (
     Axis,
@@ -37,6 +37,7 @@ from staticnet.compiler.codegen.loops.convolution_tiles import (
     innermost,
     merge,
     row_major,
+    runs,
     split,
 )
 from staticnet.compiler.codegen.loops.convolution_weight_piece import WeightPiece
@@ -166,13 +167,26 @@ class Gradient:
         else:
             order = (self.down.taps, self.across.taps * self.channels)
         tile, cost = choose_rows(order, *more)
-        if not self.pads or self.depthwise or self.planar or self.x.dtype != self.dtype:
+        if not self.pads or is_planar(self.x) or self.x.dtype != self.dtype or self.across.taps > CLIPPED_TAPS:
             return tile, False
-        if self.channels < CLIPPED_CHANNELS or self.across.taps > CLIPPED_TAPS:
+        if self.depthwise:
+            most = max(1, (self.machine.registers - 2) // (self.across.taps + 1))
+            return RowTile(self.across.taps, self.across.taps, min(4, most, self.wide // self.lanes)), True
+        if self.channels < CLIPPED_CHANNELS:
             return tile, False
         clipped, other = choose_rows((self.down.taps, self.across.taps, self.channels), *more)
         useful = self.down.useful(self.height) * self.across.useful(self.width)
         return (clipped, True) if other * useful < cost else (tile, False)
+
+    def shares(self, clipped: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Ranges of taps of a row with ranges of windows that they all lie inside the image for.
+
+        Tap by tap; depthwise, where taps are all rows that there are, as many of them together as can be.
+        """
+        if not self.depthwise:
+            return [((tap, tap + 1), columns) for tap, columns in enumerate(clipped) if columns[0] < columns[1]]
+        seen = [[tap for tap, (first, end) in enumerate(clipped) if first <= i < end] for i in range(self.across.count)]
+        return [((seen[i][0], seen[i][-1] + 1), (i, end)) for i, end in runs(seen) if seen[i]]
 
     @property
     def whole(self) -> tuple[int, int]:
@@ -279,22 +293,18 @@ class Gradient:
                 if clipped is None:
                     return self.cuts(guarded, merge(steps[1:]))
                 body: list[Statement] = []
-                for tap, columns in enumerate(clipped):
-                    if columns[0] < columns[1]:
-                        shifted = replace(guarded.moved(steps[1], affine(tap)), columns=columns)
-                        body += self.cuts(shifted, merge(steps[2:]))
+                for taps, columns in self.shares(clipped):
+                    shifted = replace(guarded.moved(steps[1], affine(taps[0])), columns=columns)
+                    body += self.cuts(shifted, merge((Step(taps[1] - taps[0], steps[1].strides), steps[2])))
                 return body
 
             return loop(names, "tap", self.down.taps, of_row)
 
         def of_group(group: Affine) -> list[Statement]:
-            return [
-                statement
-                for block in blocks(self.outputs, tile.vectors * self.lanes)
-                for statement in loop(
-                    names, "block", block.count, lambda number, block=block: of_block(group, block, number)
-                )
-            ]  # fmt: skip
+            body: list[Statement] = []
+            for block in blocks(self.outputs, tile.vectors * self.lanes):
+                body += loop(names, "block", block.count, partial(of_block, group, block))
+            return body
 
         return loop(names, "group", self.groups, of_group)
 
@@ -306,18 +316,16 @@ class Gradient:
             return piece.statements(steps)
         if depth:
             return loop(
-                piece.names, "step", steps[0].extent,
-                lambda number: self.cuts(piece.moved(steps[0], number), steps[1:]),
-            )  # fmt: skip
+                piece.names, "step", steps[0].extent, lambda number: self.cuts(piece.moved(steps[0], number), steps[1:])
+            )
+
+        def cut(segment: Segment, number: Affine) -> list[Statement]:
+            rows = (Step(segment.size, steps[0].strides), *steps[1:])
+            return piece.moved(steps[0], number * segment.size + segment.start).statements(rows)
+
         body: list[Statement] = []
         for segment in split(steps[0].extent, max(1, tile.rows // inside)):
-            rows = (Step(segment.size, steps[0].strides), *steps[1:])
-            body += loop(
-                piece.names, "cut", segment.count,
-                lambda number, segment=segment, rows=rows: piece.moved(
-                    steps[0], number * segment.size + segment.start
-                ).statements(rows),
-            )  # fmt: skip
+            body += loop(piece.names, "cut", segment.count, partial(cut, segment))
         return body
 
     # -- the result -------------------------------------------------------------------------------

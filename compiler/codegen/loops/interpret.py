@@ -132,7 +132,7 @@ class _Run:
         meaning = OPERATIONS[statement.operation].meaning
         if self.lanes is not None and np.ndim(current) == 0:
             values = np.broadcast_to(value, self.lanes.shape)
-            value = meaning.reduce(values, dtype=values.dtype)
+            value = meaning.reduce(values, dtype=values.dtype)  # type: ignore[attr-defined]  # they are all ufuncs
         self.registers[register] = np.asarray(meaning(current, value))
 
     def value(self, value: Value) -> Any:

@@ -12,6 +12,8 @@ from staticnet.compiler.dtypes import DType
 
 #: element sizes of which a square of numbers is turned over in registers
 _TURNED = (4, 8)
+#: so many squares beside each other are turned over before those below them
+_RUN = 8
 
 
 def packed_size(side: Side, depth: int, width: int) -> int:
@@ -56,7 +58,7 @@ def pad(names: Names, side: Side, depth: int, name: str, dtype: DType, lanes: in
             lines = replace(across, start=across.start + first)
             return pack_panel(names, lines, count, target, first * pitch, pitch, depth, lanes)
 
-        copying = each_piece(blocks(side.count, lanes), names("lines"), some)
+        copying = each_piece(blocks(side.count, _RUN * lanes), names("lines"), some)
     else:
         line, k = names("line"), names("k")
         body = For(k, depth, (Store(target, line * pitch + k, side.load(line, k, dtype)),), "vector")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.compiler.codegen.one_operation import MACHINES, compiled
+from staticnet.compiler.codegen.llvm.operations import print_operation
+from staticnet.compiler.dtypes import as_dtype
+from tests.compiler.codegen.one_operation import MACHINES, Lines, compiled
 from tests.compiler.codegen.test_llvm_operations import pairs, same
 from tests.compiler.codegen.test_llvm_transcendental import EXTENDED, LIMITS, ulps
 
@@ -91,3 +93,15 @@ def test_power_of_integers(machine: str, dtype: str) -> None:
         x = np.array([1, -1, -1, 2, 0, -7], dtype)
         y = np.array([-3, -3, -2, -1, -1, -2], dtype)
         same(compiled(machine, "power", [dtype] * 2)(x, y), np.array([1, -1, 1, 0, 0, 0], dtype))
+
+
+def test_functions_of_all_dtypes_stand_in_one_module() -> None:
+    for machine in MACHINES.values():
+        functions = set()
+        for dtype in map(as_dtype, ["int32", "uint32", "int64", "uint64", "float32", "float64"]):
+            for lanes in (1, 4):
+                lines = Lines(machine, lanes)
+                print_operation(lines, "power", ["%a0", "%b0"], dtype, dtype)
+                functions |= {text for text in lines.declarations if text.startswith("define")}
+        names = {text.split("(")[0] for text in functions}
+        assert len(names) == len(functions) == 12
