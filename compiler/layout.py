@@ -14,6 +14,8 @@ from staticnet.compiler.ir import Graph, Node, leaves
 from staticnet.compiler.ops.base import Pointwise
 from staticnet.compiler.ops.fused import Fused
 from staticnet.compiler.ops.leaf import Item
+from staticnet.compiler.ops.matmul import MatMul
+from staticnet.compiler.ops.shape import Transpose
 from staticnet.compiler.target import Target
 
 Order = tuple[int, ...]
@@ -22,14 +24,17 @@ CHANNELS_LAST: Order = (0, 2, 3, 1)
 
 
 def assign_orders(graph: Graph, target: Target) -> dict[Node, tuple[Order | None, ...]]:
-    """For each node that is not row-major the axes of each of its values from slowest to fastest, or None."""
+    """For each node whose place in memory is chosen the axes of each of its values from slowest to fastest.
+
+    None means row-major. A node that could be a view and is named here is not one: it is stored as it says.
+    """
     chosen: set[Node] = set()
     for node in graph.nodes if target.channels_last else ():
         if _is_channels_last(node, target, chosen):
             chosen.add(node)
     roots = set(graph.roots)
     fixed = {(node.inputs[0], node.op.index) for node in graph.roots if isinstance(node.op, Item)}
-    return {
+    orders = {
         node: tuple(
             CHANNELS_LAST if type.ndim == 4 and (node, number) not in fixed else None
             for number, type in enumerate(leaves(node.type))
@@ -37,6 +42,28 @@ def assign_orders(graph: Graph, target: Target) -> dict[Node, tuple[Order | None
         for node in chosen
         if node not in roots
     }
+    return orders | {node: (None,) for node in graph.nodes if target.fuses_loops and _is_turned_often(node, graph)}
+
+
+#: products with one transposed matrix from which it pays to turn it over once for all of them
+_OFTEN = 4
+
+
+def _is_turned_often(node: Node, graph: Graph) -> bool:
+    """Whether a transpose is the right factor of many products, as the weights of an unrolled recurrence are."""
+    if not isinstance(node.op, Transpose) or node.aval.ndim != 2:
+        return False
+    return sum(_right_factor(user) is node for user in graph.users[node]) >= _OFTEN
+
+
+def _right_factor(node: Node) -> Node | None:
+    if isinstance(node.op, MatMul):
+        return node.inputs[1]
+    if not isinstance(node.op, Fused) or node.op.anchor is None or not isinstance(node.op.anchor.op, MatMul):
+        return None
+    factor = node.op.anchor.inputs[1]
+    places = [place for place, given in enumerate(node.op.body.inputs) if given is factor]
+    return node.inputs[places[0]] if places else None
 
 
 def _is_channels_last(node: Node, target: Target, chosen: Set[Node]) -> bool:

@@ -164,7 +164,7 @@ class _Planner:
             self.plan.spaces[self.plan.buffers[index].storage].pending += self.uses[node]
 
     def _view(self, op: Op, node: Node, operands: tuple[int, ...]) -> int | None:
-        if not self.reuse or not has_rule(op, "view"):
+        if not self.reuse or node in self.orders or not has_rule(op, "view"):
             return None
         base = self.plan.buffers[operands[0]]
         type = self._bound(node.aval)
