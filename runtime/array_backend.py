@@ -14,6 +14,7 @@ from staticnet.compiler.target import Target
 from staticnet.runtime import changes
 from staticnet.runtime.backend import Call
 from staticnet.runtime.bound import Bound
+from staticnet.runtime.ceilings import Ceilings
 
 
 class ArrayBackend:
@@ -80,6 +81,9 @@ class ArrayBackend:
         return Bound
 
     def settings(self) -> Any:
+        return None
+
+    def ceilings(self) -> Ceilings | None:
         return None
 
     def fill(self, memory: Any, byte: int) -> None:

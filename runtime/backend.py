@@ -10,6 +10,7 @@ import numpy as np
 from staticnet.compiler.ir import Graph, Layout
 from staticnet.compiler.program import Instruction, Program
 from staticnet.compiler.target import Target
+from staticnet.runtime.ceilings import Ceilings
 
 Call = Callable[[], None]
 
@@ -56,6 +57,9 @@ class Backend(Protocol):
 
     def settings(self) -> Any:
         """What bound programs depend on beside program and states; when it differs they are bound anew."""
+
+    def ceilings(self) -> Ceilings | None:
+        """What the device can do at most, measured when first asked; None where nobody knows."""
 
     def fill(self, memory: Any, byte: int) -> None:
         """Set every byte; how the debugging run poisons what is dead."""

@@ -108,6 +108,10 @@ class Bound:
         """Whether an instruction runs as generated machine code, not as its card's kernel."""
         return False
 
+    def threads_of(self, number: int) -> int:
+        """How many threads an instruction takes."""
+        return 1
+
     def _at_origin(self, error: StaticnetError, index: int) -> StaticnetError:
         origin = self.program.instructions[index].origin
         if origin is not None:

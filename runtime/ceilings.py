@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured: multiply-adds a second, and bytes a second that copies read and write."""
+"""What a machine can do at most, measured: multiply-adds a second, and bytes a second from and to each cache."""
 
 from __future__ import annotations
 
@@ -8,42 +8,64 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: seconds of one timed run, and how many count
-_ROUND = 5e-4
-_ROUNDS = 5
+_ROUNDS = 8
+#: bytes beyond which arrays are not made, however large a cache is
+_MOST = 128 << 20
 
 
 class Level(NamedTuple):
-    """Copies that touch no more than `size` bytes in all, and so stay in the cache of this name: bytes a second."""
+    """A cache, or memory, as it serves what touches no more than `size` bytes in all.
+
+    `copy` counts bytes read and written a second when as many are read as written, `read` when none are written.
+    """
 
     name: str
     size: float
-    rate: float
+    copy: float
+    read: float
+
+    def seconds(self, read: int, written: int) -> float:
+        """How long so many bytes take: as much as copying asks for each."""
+        for_reading = 1 / max(self.read, self.copy)
+        for_writing = max(2 / self.copy - for_reading, 0.0)
+        return read * for_reading + written * for_writing
+
+    def times(self, factor: int) -> Level:
+        """Of so many threads, each as fast as one."""
+        size = self.size * factor if self.name in _OWN else self.size
+        return Level(self.name, size, self.copy * factor, self.read * factor)
+
+
+#: caches of which each thread has its own
+_OWN = {"L1", "L2"}
 
 
 @dataclass(frozen=True)
 class Rates:
-    """float32 operations a second, and copies from the smallest cache to memory."""
+    """float32 operations a second, and caches from the smallest to memory."""
 
     flops: float
-    copies: tuple[Level, ...]
+    levels: tuple[Level, ...]
 
-    def copy(self, nbytes: int) -> float:
-        """Bytes a second where so many are touched."""
-        return next((level.rate for level in self.copies if nbytes <= level.size), self.copies[-1].rate)
-
-    def at_most(self, other: Rates) -> Rates:
-        """No more than another's."""
-        copies = [a._replace(rate=min(a.rate, b.rate)) for a, b in zip(self.copies, other.copies, strict=True)]
-        return Rates(min(self.flops, other.flops), tuple(copies))
+    def level(self, nbytes: int) -> Level:
+        """Where so many bytes are kept."""
+        return next((level for level in self.levels if nbytes <= level.size), self.levels[-1])
 
     def times(self, factor: int) -> Rates:
         """So many times as much of everything."""
-        return Rates(self.flops * factor, tuple(level._replace(rate=level.rate * factor) for level in self.copies))
+        return Rates(self.flops * factor, tuple(level.times(factor) for level in self.levels))
+
+    def chosen(self, other: Rates, choose: Callable[[float, float], float]) -> Rates:
+        """The smaller, or the larger, of both at each place."""
+        levels = tuple(
+            Level(a.name, max(a.size, b.size), choose(a.copy, b.copy), choose(a.read, b.read))
+            for a, b in zip(self.levels, other.levels, strict=True)
+        )
+        return Rates(choose(self.flops, other.flops), levels)
 
     def __str__(self) -> str:
-        copies = ", ".join(f"{level.rate / 1e9:.3g} in {level.name}" for level in self.copies)
-        return f"{self.flops / 1e9:.3g} GFLOP/s float32; copies, GB/s: {copies}"
+        levels = ", ".join(f"{level.name} {level.copy / 1e9:.3g}" for level in self.levels)
+        return f"{self.flops / 1e9:.3g} GFLOP/s (float32); copies in GB/s: {levels}"
 
 
 class Limit(NamedTuple):
@@ -55,7 +77,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a `machine` can do with one thread, and with all that a program takes."""
+    """What a `machine` can do with one thread, and with all that a program may take."""
 
     machine: str
     threads: int
@@ -63,14 +85,16 @@ class Ceilings:
     all: Rates
 
     def rates(self, threads: int) -> Rates:
-        """What so many threads can do; between one and all as if each did as much as the first, up to all."""
-        return self.one if threads <= 1 else self.one.times(threads).at_most(self.all)
+        """What so many threads can do: each as much as the first, up to what all can do together."""
+        if threads >= self.threads:
+            return self.all
+        return self.one if threads <= 1 else self.one.times(threads).chosen(self.all, min)
 
-    def limit(self, flops: int, nbytes: int, *, itemsize: int = 4, threads: int = 1) -> Limit:
-        """The limit of so many operations on numbers of `itemsize` and so many bytes, whichever takes longer."""
+    def limit(self, flops: int, read: int, written: int, *, itemsize: int = 4, threads: int = 1) -> Limit:
+        """The limit of operations on numbers of `itemsize` bytes, and of bytes; whichever takes longer."""
         rates = self.rates(threads)
         arithmetic = flops / (rates.flops * 4 / max(itemsize, 4))
-        memory = nbytes / rates.copy(nbytes)
+        memory = rates.level(read + written).seconds(read, written)
         return Limit(arithmetic, "arithmetic") if arithmetic > memory else Limit(memory, "memory")
 
     def __str__(self) -> str:
@@ -78,37 +102,40 @@ class Ceilings:
         return f"1 thread: {self.one}{several}"
 
 
-def sizes(*caches: tuple[str, int]) -> list[tuple[str, float, int]]:
-    """Of caches by name and size, smallest first, and of memory: name, size, and bytes to copy there.
+class Stretch(NamedTuple):
+    """Copies of so many bytes, and reading twice as many, show what a cache of this name and size can do."""
 
-    Half a cache is touched, so that others find room in it; and, for memory, twice the largest.
-    """
-    kept = [(name, size) for name, size in caches if size]
-    found: list[tuple[str, float, int]] = [(name, float(size), size // 4) for name, size in kept]
-    return [*found, ("memory", math.inf, min(max(size for _, size in kept), _MOST))]
+    name: str
+    size: float
+    nbytes: int
 
 
-#: bytes beyond which arrays are not made, however large a cache is
-_MOST = 128 << 20
+def stretches(l2_bytes: int, last_level_bytes: int, threads: int = 1) -> list[Stretch]:
+    """Half of a cache is touched, so that others find room in it; for memory twice the largest."""
+    own = l2_bytes * threads
+    found = [Stretch("L2", own, own // 4)]
+    if last_level_bytes > l2_bytes:
+        shared = max(last_level_bytes, own)
+        found.append(Stretch("L3", shared, shared // 4))
+    return [*found, Stretch("memory", math.inf, min(max(last_level_bytes, own), _MOST))]
 
 
-def fastest(run: Callable[[], object], least: float = _ROUND, rounds: int = _ROUNDS) -> float:
-    """Seconds of one call: the best round of some, each long enough to be timed."""
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of some calls."""
     run()
+    return min(_seconds(run) for _ in range(_ROUNDS))
+
+
+def _seconds(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
-    once = max(time.perf_counter() - began, 1e-7)
-    times = max(1, round(least / once))
-    return min(_seconds(run, times) for _ in range(rounds))
+    return time.perf_counter() - began
 
 
-def _seconds(run: Callable[[], object], times: int) -> float:
-    began = time.perf_counter()
-    for _ in range(times):
-        run()
-    return (time.perf_counter() - began) / times
-
-
-def levels(places: Sequence[tuple[str, float, int]], seconds: Callable[[int], float]) -> tuple[Level, ...]:
-    """The rates of copies of so many bytes, which are read and written."""
-    return tuple(Level(name, size, 2 * nbytes / seconds(nbytes)) for name, size, nbytes in places)
+def levels(
+    places: Sequence[Stretch], copy: Callable[[int], float], read: Callable[[int], float]
+) -> tuple[Level, ...]:
+    """Levels, given the seconds that it takes to copy so many bytes, and to read so many."""
+    return tuple(
+        Level(name, size, 2 * nbytes / copy(nbytes), 2 * nbytes / read(2 * nbytes)) for name, size, nbytes in places
+    )

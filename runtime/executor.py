@@ -12,7 +12,8 @@ from staticnet.runtime.backend import Backend
 from staticnet.runtime.bound import Bound
 from staticnet.runtime.interrupts import undisturbed
 from staticnet.runtime.locks import StateLock
-from staticnet.runtime.profile import Profile, StepTime
+from staticnet.runtime.profile import Profile
+from staticnet.runtime.segments import Segment, segments_of
 from staticnet.runtime.state import State
 
 
@@ -65,32 +66,26 @@ class Executor:
             state.content = content
 
     def profile(self, feeds: Sequence[np.ndarray], repeats: int = 5) -> Profile:
-        """Median seconds of each instruction over `repeats` runs; states end as after that many calls."""
-        rounds = self._guarded(self._timed, feeds, repeats)
-        medians = np.median(np.array(rounds).reshape(repeats, -1), axis=0)
-        entries: list[StepTime] = []
-        for step in self.program.steps:
-            for instruction in step.instructions:
-                buffers = [self.program.buffers[i] for i in (*instruction.inputs, *instruction.outputs)]
-                out = self.program.buffers[instruction.outputs[0]].type
-                entries.append(
-                    StepTime(
-                        step=step.index,
-                        op=instruction.op.name,
-                        seconds=float(medians[len(entries)]),
-                        flops=self.program.flops(instruction),
-                        bytes=sum(int(buffer.type.bytes) for buffer in buffers),
-                        shape=tuple(out.shape),  # type: ignore[arg-type]
-                        origin=instruction.origin,
-                    )
-                )
-        return Profile(self.program.name, tuple(entries))
+        """The median of `repeats` runs by the clock; states end as after that many calls."""
+        return self._guarded(self._timed, feeds, repeats)
 
-    def _timed(self, feeds: Sequence[np.ndarray], repeats: int) -> list[list[float]]:
+    def _timed(self, feeds: Sequence[np.ndarray], repeats: int) -> Profile:
+        from staticnet.runtime.profiler import profile_of
+
         bound = self._borrow()
         self._note_writes()
         try:
-            return [bound.run_timed(feeds)[1] for _ in range(repeats)]
+            rounds = [bound.run_timed(feeds) for _ in range(repeats)]
+            return profile_of(bound, rounds, self.backend.ceilings())
+        finally:
+            self._give_back(bound)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """How the program is cut into native calls and what runs in Python."""
+        bound = self._borrow()
+        try:
+            return segments_of(self.program, bound.runs_natively)
         finally:
             self._give_back(bound)
 

@@ -1,15 +1,26 @@
-"""Where the time of a call goes, instruction by instruction, with the user's own lines."""
+"""Where the time of a call goes, step by step: how fast each was, what held it back, and the user's own line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
+from staticnet.compiler.errors import ArgumentError
 from staticnet.compiler.origins import Origin
+from staticnet.runtime.ceilings import Ceilings, Limit
+from staticnet.runtime.segments import Segment
+from staticnet.runtime.times import Times
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """One instruction: median seconds, arithmetic operations, bytes read and written."""
+    """One instruction: median seconds, arithmetic operations, distinct bytes read and written.
+
+    `op` is its title, such as `fused[conv2d add relu]`, `kind` what it counts as in groups. `limit` is the least that
+    the machine could take with so many `threads`, None where its ceilings are not known.
+    """
 
     step: int
     op: str
@@ -18,37 +29,177 @@ class StepTime:
     bytes: int
     shape: tuple[int, ...]
     origin: Origin | None
+    kind: str = ""
+    dtype: str = ""
+    threads: int = 1
+    is_native: bool = True
+    limit: Limit | None = None
+
+    @property
+    def gflops(self) -> float:
+        """1e9 operations a second."""
+        return _rate(self.flops, self.seconds)
+
+    @property
+    def gbytes(self) -> float:
+        """1e9 bytes a second."""
+        return _rate(self.bytes, self.seconds)
+
+    @property
+    def bound(self) -> str:
+        """'arithmetic' or 'memory', whichever takes longer at best; empty where that is not known."""
+        return self.limit.bound if self.limit else ""
+
+    @property
+    def of_limit(self) -> float | None:
+        """The part of what is possible that was reached: 1.0 is as fast as the machine can."""
+        return self.limit.seconds / self.seconds if self.limit and self.seconds else None
+
+    @property
+    def module(self) -> str:
+        """The path of the module that the step comes from; empty outside of modules."""
+        return self.origin.module if self.origin else ""
+
+    @property
+    def line(self) -> str:
+        """Where in the user's script, as `script.py:12`."""
+        return self.origin.short if self.origin else ""
 
 
 @dataclass(frozen=True)
-class Profile:
-    """The times of all instructions of one program."""
+class Group:
+    """Steps that have something in common."""
 
     name: str
     entries: tuple[StepTime, ...]
 
     @property
     def seconds(self) -> float:
-        """Time inside kernels for one call."""
         return sum(entry.seconds for entry in self.entries)
 
-    def text(self, rows: int = 20) -> str:
-        """The `rows` slowest instructions as a table."""
-        total = self.seconds or 1.0
-        lines = [
-            f"profile of {self.name}: {self.seconds * 1e3:.3f} ms in {len(self.entries)} instructions",
-            f"  {'step':>4} {'op':<22} {'ms':>8} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7}  result, source",
-        ]
-        for entry in sorted(self.entries, key=lambda entry: -entry.seconds)[:rows]:
-            seconds = max(entry.seconds, 1e-9)
-            where = ""
-            if entry.origin:
-                where = f"  {entry.origin.module + ' ' if entry.origin.module else ''}{entry.origin.short}"
-            lines.append(
-                f"  {entry.step:>4} {entry.op:<22} {entry.seconds * 1e3:>8.3f} {entry.seconds / total:>6.1%} "
-                f"{entry.flops / seconds / 1e9:>8.1f} {entry.bytes / seconds / 1e9:>7.1f}  {entry.shape}{where}"
-            )
-        return "\n".join(lines)
+    @property
+    def gflops(self) -> float:
+        return _rate(sum(entry.flops for entry in self.entries), self.seconds)
+
+    @property
+    def gbytes(self) -> float:
+        return _rate(sum(entry.bytes for entry in self.entries), self.seconds)
+
+    @property
+    def of_limit(self) -> float | None:
+        """As of a step; None unless it is known of all."""
+        limits = [entry.limit.seconds for entry in self.entries if entry.limit]
+        return sum(limits) / self.seconds if len(limits) == len(self.entries) and self.seconds else None
+
+    @property
+    def slowest(self) -> StepTime:
+        return max(self.entries, key=lambda entry: entry.seconds)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """All steps of a profile in groups, the slowest first."""
+
+    profile: Profile
+    what: str
+    groups: tuple[Group, ...]
+
+    def text(self, rows: int = 20, width: int = 120) -> str:
+        """The `rows` slowest groups as a table of lines that are no longer than `width`."""
+        from staticnet.runtime.profile_table import groups_text
+
+        return groups_text(self, rows, width)
 
     def __str__(self) -> str:
         return self.text()
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, name: str) -> Group:
+        found = next((group for group in self.groups if group.name == name), None)
+        if found is None:
+            raise KeyError(f"{name!r}: the groups are {', '.join(group.name for group in self.groups)}")
+        return found
+
+
+_KEYS: dict[str, Callable[[StepTime], str]] = {
+    "module": lambda entry: entry.module or "(no module)",
+    "op": lambda entry: entry.kind or entry.op,
+    "line": lambda entry: entry.line or "(no line)",
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The times of all instructions of one program.
+
+    `overhead` is what a call takes beside its steps, to be made and for feeds and results; `calls` are the seconds of
+    whole calls, `run` is one of them, whose time is the median.
+    """
+
+    name: str
+    entries: tuple[StepTime, ...]
+    overhead: float = 0.0
+    calls: tuple[float, ...] = ()
+    threads: int = 1
+    ceilings: Ceilings | None = None
+    segments: tuple[Segment, ...] = ()
+    run: Times | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time inside steps for one call."""
+        return sum(entry.seconds for entry in self.entries)
+
+    @property
+    def in_python(self) -> tuple[StepTime, ...]:
+        """The steps that run in Python, as their ops' own kernels."""
+        return tuple(entry for entry in self.entries if not entry.is_native)
+
+    def by(self, what: str) -> Groups:
+        """The steps grouped by 'module', by 'op' (what it is at heart, whatever is fused to it) or by 'line'.
+
+        Raises ArgumentError for anything else.
+        """
+        if what not in _KEYS:
+            raise ArgumentError(f"a profile cannot be grouped by {what!r}; take 'module', 'op' or 'line'")
+        found: dict[str, list[StepTime]] = {}
+        for entry in self.entries:
+            found.setdefault(_KEYS[what](entry), []).append(entry)
+        groups = [Group(name, tuple(entries)) for name, entries in found.items()]
+        return Groups(self, what, tuple(sorted(groups, key=lambda group: -group.seconds)))
+
+    def text(self, rows: int = 20, width: int = 120) -> str:
+        """The `rows` slowest steps as a table of lines that are no longer than `width`."""
+        from staticnet.runtime.profile_table import profile_text
+
+        return profile_text(self, rows, width)
+
+    def to_chrome(self, path: str | PathLike[str]) -> None:
+        """Write one run in the trace event format that chrome://tracing and ui.perfetto.dev read.
+
+        Raises ArgumentError where there is none, or the file cannot be written.
+        """
+        from staticnet.runtime.chrome_trace import write_trace
+
+        write_trace(self, path)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[StepTime]:
+        return iter(self.entries)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.entries[index]
+
+
+def _rate(amount: int, seconds: float) -> float:
+    return amount / seconds / 1e9 if seconds > 0 else 0.0

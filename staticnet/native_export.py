@@ -22,7 +22,7 @@ from staticnet.nn.module import Module
 from staticnet.runtime.locks import StateLock
 from staticnet.runtime.native import export
 from staticnet.runtime.native.export import SUFFIXES
-from staticnet.runtime.native.export_names import identifier
+from staticnet.runtime.native.export_names import prefix
 from staticnet.runtime.state import State
 from staticnet.step import training
 from staticnet.tracing import TracedGraph, trace
@@ -85,9 +85,9 @@ def export_native(
 def _symbol(stem: str, name: str | None) -> str:
     """What all names in C begin with."""
     if name is None:
-        return identifier(stem)
-    if identifier(name) != name:
-        raise ArgumentError(f"name = {name!r}: names in C cannot begin so; take {identifier(name)!r}")
+        return prefix(stem)
+    if prefix(name) != name:
+        raise ArgumentError(f"name = {name!r}: names in C cannot begin so; take {prefix(name)!r}")
     return name
 
 

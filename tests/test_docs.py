@@ -18,7 +18,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("page", ["docs/tour.md"])
+@pytest.mark.parametrize("page", ["docs/tour.md", "docs/native.md"])
 def test_a_page_prints_what_it_says(page: str, tmp_path: Path) -> None:
     done = run(str(ROOT / "docs/run.py"), "--check", str(ROOT / page), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -176,7 +176,14 @@ def _again(order: list[_Unit], unit: _Unit, when: int) -> list[_Unit]:
             other.reads = [clones.get(source, source) for source in other.reads]
     # Views that stood behind `when` had readers there alone: their clones take their place.
     late = [other for other in order[when:] if other not in clones]
-    return _numbered([*order[:when], *clones.values(), *late])
+    return _numbered(_needed([*order[:when], *clones.values(), *late]))
+
+
+def _needed(order: list[_Unit]) -> list[_Unit]:
+    """The order without what nobody reads any more: a value that had only late readers has just moved."""
+    read = {source for unit in order for source in unit.reads}
+    needed = [unit for unit in order if unit in read or unit.is_kept]
+    return needed if len(needed) == len(order) else _needed(needed)
 
 
 # -- the graph anew -----------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ def _rebuilt(graph: Graph, order: Sequence[_Unit], count: int) -> Recomputed:
                 known.update(made[source])
             own: dict[Node, Node] = {}
             for node in unit.group:
-                inputs = tuple((own.get(source) or known[source]) for source in node.inputs)
+                inputs = tuple(own[source] if source in own else known[source] for source in node.inputs)
                 builder.origin = graph.origins.get(node, ())
                 is_item = isinstance(node.op, Item)
                 own[node] = item(inputs[0], node.op.index) if is_item else builder.make(node.op, inputs, node.type)  # type: ignore[attr-defined]

@@ -35,12 +35,14 @@ class DigitsCNN(nn.Module):
 def main(folder: Path = Path("runs/native")) -> None:
     sn.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    digits = [write(split, folder / f"{name}.bin") for name, split in zip(("train", "test"), data.digits(), strict=True)]
+    train, test = data.digits()
+    digits = write(train, folder / "train.bin")
+    write(test, folder / "test.bin")
 
     model = DigitsCNN()
     optimizer = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     step = sn.compile_train_step(model, nn.CrossEntropyLoss(), optimizer)
-    for batch in np.split(digits[0], len(digits[0]) // BATCH)[:5]:
+    for batch in np.split(digits, len(digits) // BATCH)[:5]:
         step(batch["image"], batch["label"])
 
     images = sn.TensorSpec(("batch", 1, 8, 8), "float32", name="images")

@@ -16,7 +16,8 @@ from staticnet.compiler.ir import Graph
 from staticnet.compiler.program import Program
 from staticnet.compiler.target import NATIVE
 from staticnet.runtime.bound import Bound
-from staticnet.runtime.native import host, recorded
+from staticnet.runtime.ceilings import Ceilings
+from staticnet.runtime.native import ceilings, host, recorded
 from staticnet.runtime.native.bound import NativeBound
 from staticnet.runtime.native.code import load_code
 from staticnet.runtime.native.threads import pool
@@ -56,6 +57,9 @@ class NativeBackend(NumpyBackend):
 
     def settings(self) -> Any:
         return self.workers()
+
+    def ceilings(self) -> Ceilings | None:
+        return ceilings.ceilings(self.workers())
 
     def workers(self) -> int:
         """Threads that a program may take: as set, as OMP_NUM_THREADS says, or one for each usable processor."""

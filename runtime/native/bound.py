@@ -254,6 +254,10 @@ class NativeBound(Bound):
     def runs_natively(self, number: int) -> bool:
         return self.program.code[number].routine is not None
 
+    def threads_of(self, number: int) -> int:
+        entries = [self.code.entries[index] for index in self._entries_of.get(number, ())]
+        return max((min(self.workers, -(-entry.extent // entry.grain)) for entry in entries), default=1)
+
     def run_short(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`run` for a program of one native segment and short feeds: what is to be done around it counts."""
         for own, source in zip(self.feeds, feeds):  # noqa: B905  (its check of the lengths takes time)

@@ -95,11 +95,11 @@ def _struct(plan: Plan) -> str:
     lines, place = [], 0
     for number, member in enumerate(plan.members):
         if member.offset > place:
-            lines.append(f"unsigned char padding{number}[{member.offset - place}];")
+            lines.append(f"unsigned char padding{number}_[{member.offset - place}];")
         lines.append(_member(member))
         place = member.offset + member.nbytes
     if plan.workspace_offset > place:
-        lines.append(f"unsigned char padding[{plan.workspace_offset - place}];")
+        lines.append(f"unsigned char padding_[{plan.workspace_offset - place}];")
     lines.append(f"unsigned char workspace[{name.upper()}_WORKSPACE_BYTES];")
     lines[0] = f"STATICNET_ALIGNED {lines[0]}"
     body = "\n".join(f"    {line}" for line in lines)

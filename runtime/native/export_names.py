@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: words of C and C++, and names that headers of the C library, or compilers, define as macros
+#: words of C and C++, types that headers name, and what headers of the C library, or compilers, define as macros
 _TAKEN = frozenset(
     re.findall(
         r"\w+",
@@ -17,6 +17,18 @@ _TAKEN = frozenset(
         reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch
         template this thread_local throw true try typedef typeid typename typeof union unsigned using virtual void
         volatile wchar_t while xor xor_eq eof errno i linux far near null stderr stdin stdout unix
+        int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t size_t
+        """,
+    )
+)
+#: names that are taken, in the C library or POSIX, once `_t` stands behind them
+_TYPES = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        blkcnt blksize char16 char32 clock clockid dev div fpos fsblkcnt fsfilcnt gid id imaxdiv ino int16 int32 int64
+        int8 intmax intptr key ldiv lldiv max_align mbstate mode nlink nullptr off pid ptrdiff rsize size ssize
+        suseconds time timer uid uint16 uint32 uint64 uint8 uintmax uintptr wchar wctrans wctype wint
         """,
     )
 )
@@ -28,6 +40,12 @@ def identifier(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_") or "value"
     name = f"n{name}" if name[0].isdigit() else name
     return f"{name}_" if name.lower() in _TAKEN else name
+
+
+def prefix(text: str) -> str:
+    """An identifier that the names of a program's type, functions and macros can begin with."""
+    name = identifier(text)
+    return f"{name.rstrip('_')}_model" if name.endswith("_") or name.lower() in _TYPES else name
 
 
 class Names:

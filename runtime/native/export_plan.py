@@ -179,7 +179,7 @@ class _Planner:
         self.spaces = [workspace(code.routine, number, self.standing) for number, code in enumerate(program.code)]
 
     def plan(self) -> Plan:
-        names = Names(*_RESERVED)
+        names = Names(*_RESERVED, f"{self.name}_t")
         program = self.program
         feeds, outputs = (
             tuple(Value(names.new(slot.name), slot.name, slot.type) for slot in slots)
@@ -231,7 +231,9 @@ class _Planner:
     # -- calls ----------------------------------------------------------------------------------
 
     def _calls(self) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
-        preparation, calls, kept = [], [], 0
+        preparation: list[Call] = []
+        calls: list[Call] = []
+        kept = 0
         for number, (generated, space) in enumerate(zip(self.program.code, self.spaces, strict=True)):
             assert generated.routine is not None
             for order, kernel in enumerate(generated.routine.kernels):

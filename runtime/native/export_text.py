@@ -39,7 +39,7 @@ def module_text(plan: Plan) -> ModuleText:
 class _Module:
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.kernels = _Kernels(plan.machine)
+        self.kernels = Kernels(plan.machine)
         self.long: dict[bytes, bytes] = {}
 
     def text(self) -> str:
@@ -225,7 +225,7 @@ def _bytes(content: bytes) -> str:
 # -- kernels ------------------------------------------------------------------------------------
 
 
-class _Kernels:
+class Kernels:
     """Kernels of one module: those with one text are one function, and so are the functions that they call."""
 
     def __init__(self, machine: Machine):

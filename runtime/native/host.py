@@ -30,7 +30,7 @@ _LEVELS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "aarch64": {"generic": ("generic", ()), "neon": ("generic", ())},
 }
 
-_L1_BYTES, _L2_BYTES = 32 << 10, 1 << 20
+_L1_BYTES, _L2_BYTES, _LAST_LEVEL_BYTES = 32 << 10, 1 << 20, 32 << 20
 
 
 def available() -> bool:
@@ -109,7 +109,7 @@ def _level(level: str, setting: str) -> tuple[str, tuple[str, ...]]:
 
 def describe(name: str, features: str, triple: str, present: frozenset[str]) -> Machine:
     """The Machine of a processor that has the features `present`; the caches are those of this one."""
-    l1_bytes, l2_bytes = cache_sizes(_CACHES)
+    l1_bytes, l2_bytes = cache_sizes()
     vector_bytes, registers, has_fma = _vectors(triple.partition("-")[0], present)
     return Machine(name, features, triple, vector_bytes, registers, l1_bytes, l2_bytes, has_fma)
 
@@ -129,14 +129,25 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS: Mapping[str, int] = {"K": 10, "M": 20, "G": 30}
 
 
-def cache_sizes(folder: Path) -> tuple[int, int]:
+def last_level_bytes() -> int:
+    """Bytes of the largest cache, as Linux tells; a usual size where it does not."""
+    return max(_data_caches(_CACHES).values(), default=0) or _LAST_LEVEL_BYTES
+
+
+def cache_sizes(folder: Path = _CACHES) -> tuple[int, int]:
     """Bytes of the first-level data cache and of the second level, as Linux tells; usual ones where it does not."""
-    sizes = {"1": _L1_BYTES, "2": _L2_BYTES}
+    found = _data_caches(folder)
+    return found.get("1", _L1_BYTES), found.get("2", _L2_BYTES)
+
+
+def _data_caches(folder: Path) -> dict[str, int]:
+    """Bytes of the caches of data by level; none where they cannot be read."""
+    sizes = {}
     try:
         for index in folder.glob("index*"):
             level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
-            if kind in {"Data", "Unified"} and level in sizes:
+            if kind in {"Data", "Unified"}:
                 sizes[level] = int(size.rstrip("KMG")) << _UNITS.get(size[-1:], 0)
     except (OSError, ValueError):
-        return _L1_BYTES, _L2_BYTES
-    return sizes["1"], sizes["2"]
+        return {}
+    return sizes

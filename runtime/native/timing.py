@@ -78,7 +78,7 @@ class Timing:
         return run
 
     def _add_native(self, numbers: Sequence[int], copies: Sequence[int] = ()) -> None:
-        """Instructions as one job, with a tick before each and one after them; `copies` are entries that follow, before the last tick."""
+        """Instructions as one job, a tick before each and after all; then the entries `copies`, and the last tick."""
         if not numbers and not copies:
             return
         ticks = np.zeros(len(numbers) + 2, np.int64)

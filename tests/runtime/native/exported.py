@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import staticnet as sn
+from staticnet import nn, optim
 from staticnet.runtime.native import host
 
 COMPILER = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
@@ -121,3 +122,41 @@ def _loose(array: np.ndarray) -> np.ndarray:
 def library(folder: Path, model: Any, *specs: Any, name: str = "model", **options: Any) -> Library:
     """A model exported as a shared library and loaded."""
     return Library(sn.export_native(model, folder / f"lib{name}.so", *specs, **options), name)
+
+
+# -- what is exported ------------------------------------------------------------------------------
+
+BATCH, CLASSES = 6, 5
+IMAGES = sn.TensorSpec(("batch", 2, 8, 8), "float32", name="images")
+FEATURES = sn.TensorSpec((BATCH, 7), "float32")
+LABELS = sn.TensorSpec((BATCH,), "int64")
+
+
+class Cnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2))
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(96, CLASSES))
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, CLASSES))
+
+
+def mlp_step() -> tuple[nn.Module, sn.step.TrainStep]:
+    sn.manual_seed(3)
+    model = mlp()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return model, sn.compile_train_step(model, nn.CrossEntropyLoss(), optimizer, FEATURES, LABELS)
+
+
+def batches(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal((BATCH, 7), np.float32), rng.integers(0, CLASSES, BATCH)) for _ in range(count)]
+
+
+def weights(model: nn.Module) -> list[np.ndarray]:
+    return [parameter.numpy() for parameter in model.parameters()]

@@ -1,8 +1,7 @@
-"""Programs exported as objects and libraries: the bits of Python, several instances, errors, headers, symbols."""
+"""Exported programs as they run: the bits of Python, several instances, errors, states, views, pointers."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +9,25 @@ import pytest
 
 import staticnet as sn
 from staticnet import nn, optim, trees
-from staticnet.compiler.codegen.loops.describe import DESCRIBERS
-from staticnet.compiler.errors import ArgumentError, ExportError, MissingDependencyError
-from staticnet.compiler.ops.slice import Concat
 from staticnet.runtime.native import host
 from tests.runtime.native import exported
-from tests.runtime.native.exported import library, needs_compiler, needs_native
+from tests.runtime.native.exported import (
+    BATCH,
+    CLASSES,
+    FEATURES,
+    IMAGES,
+    LABELS,
+    Cnn,
+    batches,
+    library,
+    mlp,
+    mlp_step,
+    needs_compiler,
+    needs_native,
+    weights,
+)
 
 pytestmark = needs_native
-
-BATCH, CLASSES = 6, 5
-IMAGES = sn.TensorSpec(("batch", 2, 8, 8), "float32", name="images")
-FEATURES = sn.TensorSpec((BATCH, 7), "float32")
-LABELS = sn.TensorSpec((BATCH,), "int64")
-
-
-class Cnn(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2))
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(96, CLASSES))
-
-    def forward(self, x):
-        return self.classifier(self.features(x))
-
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, CLASSES))
-
-
-def mlp_step(seed: int = 3, make=mlp, specs=(FEATURES, LABELS)) -> tuple[nn.Module, sn.step.TrainStep]:
-    sn.manual_seed(seed)
-    model = make()
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return model, sn.compile_train_step(model, nn.CrossEntropyLoss(), optimizer, *specs)
-
-
-def batches(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    return [
-        (rng.standard_normal((BATCH, 7), np.float32), rng.integers(0, CLASSES, BATCH)) for _ in range(count)
-    ]
-
-
-def weights(model: nn.Module) -> list[np.ndarray]:
-    return [parameter.numpy() for parameter in model.parameters()]
-
 
 # -- inside C programs --------------------------------------------------------------------------
 
@@ -146,34 +118,31 @@ def test_training_in_c_gives_the_same_bits_in_two_instances(tmp_path: Path):
     assert (tmp_path / "out").read_bytes() == in_order
 
 
+ARITHMETIC = """
+#include "scale.h"
+#include <xmmintrin.h>
+static scale_t model;
+int main(void) {
+    const float tiny[SCALE_X_SIZE] = {1e-39f, 1.0f};
+    float output[SCALE_OUTPUT_SIZE];
+    const unsigned odd = 0xffc0; /* to zero, denormals flushed */
+    scale_init(&model);
+    _mm_setcsr(odd);
+    if (scale_run(&model, tiny, output))
+        return 1;
+    if ((_mm_getcsr() & odd) != odd)
+        return 2;
+    _mm_setcsr(0x1f80);
+    return output[0] == 0 || output[1] != 1.0f / 3 ? 3 : 0;
+}
+"""
+
+
 @needs_compiler
-@pytest.mark.parametrize("standard", ["c99", "c11", "c++98", "c++17"])
-def test_headers_are_clean(tmp_path: Path, standard: str):
-    """Two programs in one file, in C and in C++, without a warning; an instance can be copied."""
-    compiler = exported.CPP_COMPILER if "++" in standard else exported.COMPILER
-    if compiler is None:
-        pytest.skip("there is no C++ compiler")
-    _, step = mlp_step()
-    objects = [
-        sn.export_native(step, tmp_path / "mlp.o").code,
-        sn.export_native(Cnn(), tmp_path / "cnn.o", IMAGES, sizes={"batch": 1}).code,
-    ]
-    source = """
-    #include "mlp.h"
-    #include "cnn.h"
-    #include "mlp.h"
-    static mlp_t model, other;
-    static cnn_t cnn;
-    int main(void) {
-        static const int shape[] = CNN_IMAGES_SHAPE;
-        mlp_init(&model);
-        cnn_init(&cnn);
-        other = model;
-        return sizeof model != mlp_bytes() || sizeof cnn != cnn_bytes() || shape[1] != 2 || ((size_t)&model) % 64
-            || other.optimizer_lr != 0.1 || other.n0_weight[3] != model.n0_weight[3];
-    }
-    """
-    exported.run(exported.build(tmp_path, source, *objects, compiler=compiler, standard=standard))
+@pytest.mark.skipif(host.architecture() != "x86_64", reason="sets the mode of x86-64")
+def test_the_callers_mode_of_arithmetic_is_neither_used_nor_lost(tmp_path: Path):
+    files = sn.export_native(lambda x: x / 3, tmp_path / "scale.o", sn.TensorSpec((2,)))
+    exported.run(exported.build(tmp_path, ARITHMETIC, files.code))
 
 
 # -- errors at run time ----------------------------------------------------------------------------
@@ -192,7 +161,7 @@ def test_a_label_out_of_range_is_told_and_changes_nothing(tmp_path: Path):
     states = slice(0, exported.offset_of(instance.library.header, "workspace"))
     np.testing.assert_array_equal(instance.bytes[states], before[states])
     message = instance.error(code)
-    assert message.startswith(f"step {code}, check_labels(target, classes={CLASSES}) at {Path(__file__).name}:")
+    assert message.startswith(f"step {code}, check_labels(target, classes={CLASSES}) at exported.py:")
     assert instance.error(0) == "no error" and instance.error(9999) == instance.error(-1) == "no such error"
     assert instance.run([later, good], [loss]) == 0
     np.testing.assert_array_equal(loss, step(later, good))
@@ -349,121 +318,3 @@ def test_a_step_is_exported_as_it_ran_last_and_goes_on_from_there(tmp_path: Path
     assert made.instance().run(second, [loss]) == 0
     np.testing.assert_array_equal(loss, step(*second))
     assert "MODEL_X_SHAPE {2, 7}" in library(tmp_path, step, sizes={"batch": 2}).header
-
-
-def test_a_module_without_specs_is_taken_as_it_was_called_but_infers(tmp_path: Path):
-    model = mlp()
-    with pytest.raises(ArgumentError, match="needs the specs of the inputs"):
-        sn.export_native(model, tmp_path / "m.o")
-    assert model.training
-    model(np.zeros((3, 7), np.float32))
-    header = sn.export_native(model, tmp_path / "m.o").header.read_text()
-    assert "M_X_SHAPE {3, 7}" in header and "random_key" not in header
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "batch of Cnn is not given: add sizes={'batch': 1}"),
-        ({"sizes": {"bach": 2}}, "sizes names 'bach', which Cnn has not; its symbolic sizes are batch"),
-        ({"sizes": {"batch": 2.5}}, "a size is a whole number"),
-        ({"sizes": {"batch": 2}, "name": "2d"}, "names in C cannot begin so; take 'n2d'"),
-        ({"sizes": {"batch": 2}, "cpu": "z80"}, "cpu = 'z80': on .* it takes native"),
-    ],
-)
-def test_what_cannot_be_exported_is_told(tmp_path: Path, options, message):
-    with pytest.raises(ArgumentError, match=message):
-        sn.export_native(Cnn(), tmp_path / "cnn.o", IMAGES, **options)
-    assert not list(tmp_path.iterdir())
-
-
-def test_other_suffixes_and_models_are_refused(tmp_path: Path):
-    with pytest.raises(ArgumentError, match=r"ends in '.c': native code is written to .o, .obj, .so, .dylib"):
-        sn.export_native(Cnn(), tmp_path / "cnn.c", IMAGES)
-    with pytest.raises(ArgumentError, match="takes a module, a function"):
-        sn.export_native(3, tmp_path / "cnn.o")
-    with pytest.raises(ArgumentError, match="already knows its inputs"):
-        sn.export_native(sn.trace(Cnn(), IMAGES), tmp_path / "cnn.o", IMAGES)
-    with pytest.raises(ArgumentError, match="there is no folder"):
-        sn.export_native(Cnn(), tmp_path / "no" / "cnn.o", IMAGES, sizes={"batch": 1})
-
-
-def test_steps_without_native_code_are_refused_by_line(tmp_path: Path, monkeypatch):
-    monkeypatch.setitem(DESCRIBERS, Concat, lambda *_: None)
-    with pytest.raises(ExportError, match=r"1 steps without native code: concat at test_native_export.py:\d+"):
-        sn.export_native(lambda x: sn.concatenate([x, x]) + 1, tmp_path / "f.o", sn.TensorSpec((2, 2)))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_library_needs_a_compiler(tmp_path: Path, monkeypatch):
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match="write an object instead"):
-        sn.export_native(lambda x: x + 1, tmp_path / "f.so", sn.TensorSpec((2,)))
-    monkeypatch.setenv("CC", "no-such-compiler --odd")
-    with pytest.raises(MissingDependencyError, match="no-such-compiler cannot be run"):
-        sn.export_native(lambda x: x + 1, tmp_path / "f.so", sn.TensorSpec((2,)))
-    assert not list(tmp_path.iterdir())
-
-
-# -- other processors ------------------------------------------------------------------------------
-
-LEVELS = {"x86_64": ("sse2", "avx2", "avx512", "generic", "native"), "aarch64": ("neon", "generic", "native")}
-#: of the C library, and of its mathematics
-_MATHEMATICS = ("pow", "sin", "cos", "tan", "exp", "log", "fma", "fmod", "floor", "ceil", "rint", "round", "trunc")
-ALLOWED = {"memcpy", "memset", *_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS)}
-
-
-@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not installed")
-@pytest.mark.parametrize("cpu", LEVELS.get(host.architecture(), ()))
-def test_nothing_but_the_c_library_is_needed(tmp_path: Path, cpu: str):
-    _, step = mlp_step()
-    objects = [
-        sn.export_native(step, tmp_path / "mlp.o", cpu=cpu).code,
-        sn.export_native(Cnn(), tmp_path / "cnn.o", IMAGES, sizes={"batch": 2}, cpu=cpu).code,
-        sn.export_native(everything, tmp_path / "f.o", sn.TensorSpec((3, 4)), cpu=cpu).code,
-    ]
-    for path in objects:
-        lines = exported.run("nm", path).splitlines()
-        undefined = {line.split()[-1].lstrip("_") for line in lines if line.split()[-2] == "U"}
-        public = {line.split()[-1].lstrip("_") for line in lines if line.split()[-2] in "TDBRVW"}
-        assert undefined <= ALLOWED, undefined - ALLOWED
-        functions = {"bytes", "error", "init", "run"} | ({"prepare"} if path.stem == "cnn" else set())
-        assert public == {f"{path.stem}_{function}" for function in functions}
-
-
-def everything(x):
-    """Functions that processors lack, and types that older ones know little of."""
-    half, double = x.astype("float16"), x.astype("float64")
-    return (
-        sn.exp(x) + sn.log(x) + sn.tanh(x) + sn.sin(x) + sn.cos(x) + sn.floor(x) + sn.round(x) + sn.sqrt(x),
-        half * 2 + sn.exp(half),
-        sn.sin(double) + sn.exp(double) + sn.floor(double) + sn.round(double),
-        x.astype("int32").astype("uint8"),
-    )
-
-
-@needs_compiler
-@pytest.mark.parametrize("cpu", LEVELS.get(host.architecture(), ())[:2])
-def test_code_for_other_processors_computes_the_same(tmp_path: Path, cpu: str):
-    try:
-        host._machine(cpu)
-    except ArgumentError:
-        pytest.skip(f"this processor cannot run {cpu}")
-    sn.manual_seed(1)
-    model = Cnn().eval()
-    made = library(tmp_path, model, IMAGES, sizes={"batch": BATCH}, cpu=cpu)
-    images = np.random.default_rng(0).standard_normal((BATCH, 2, 8, 8), np.float32)
-    found = np.empty((BATCH, CLASSES), np.float32)
-    assert made.instance().run([images], [found]) == 0
-    np.testing.assert_allclose(found, model(images), rtol=1e-5, atol=1e-6)
-
-
-def test_equal_programs_give_equal_files(tmp_path: Path):
-    """Also in another process: files do not depend on identities or hashes."""
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        _, step = mlp_step()
-        sn.export_native(step, tmp_path / name / "mlp.o")
-    assert (tmp_path / "a/mlp.o").read_bytes() == (tmp_path / "b/mlp.o").read_bytes()
-    assert (tmp_path / "a/mlp.h").read_text() == (tmp_path / "b/mlp.h").read_text()

@@ -1,0 +1,150 @@
+"""One op as native code on arrays that lie anywhere in memory, every other byte of which is watched."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticnet.compiler.codegen.llvm.emit import print_kernel
+from staticnet.compiler.codegen.loops import describers  # noqa: F401  (fills the table of describers)
+from staticnet.compiler.codegen.loops.describe import describe
+from staticnet.compiler.codegen.loops.form import Array, Kernel, Routine, View
+from staticnet.compiler.dtypes import as_dtype
+from staticnet.compiler.ir import Layout, Op, Type
+from staticnet.runtime.native import host, jit
+from staticnet.runtime.native.driver import entry_symbol, wrap
+
+#: watched bytes before and behind each array
+ZONE = 192
+POISON = 0xFF
+
+#: ops that no row describes as native code, and why
+NO_NATIVE: dict[str, str] = {}
+
+_Entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class Refused(Exception):
+    """A Fail of the description held."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """An array in the middle of poisoned memory."""
+
+    memory: np.ndarray
+    seen: np.ndarray
+
+    def untouched(self) -> bytes:
+        """The bytes around and between the elements."""
+        keep = np.ones(self.memory.size, bool)
+        if self.seen.size:
+            first = self.seen.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0]
+            places = np.full(self.seen.shape, first)
+            for axis, stride in enumerate(self.seen.strides):
+                along = np.arange(self.seen.shape[axis]) * stride
+                places = places + along.reshape([-1 if k == axis else 1 for k in range(self.seen.ndim)])
+            keep[(places[..., None] + np.arange(self.seen.itemsize)).reshape(-1)] = False
+        return self.memory[keep].tobytes()
+
+
+def spot(shape: Sequence[int], dtype: Any, order: Sequence[int] | None = None, shift: int = 0) -> Spot:
+    """A packed array, its axes from slowest to fastest in `order`, that begins `shift` elements after a cache line."""
+    dtype = np.dtype(dtype)
+    layout = Layout.dense(tuple(shape), None if order is None else tuple(order))
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.full(2 * ZONE + 128 + size, POISON, np.uint8)
+    start = ZONE + -(memory.__array_interface__["data"][0] + ZONE) % 64 + shift * dtype.itemsize
+    flat = memory[start : start + size].view(dtype)
+    strides = [stride * dtype.itemsize for stride in layout.strides]
+    return Spot(memory, np.lib.stride_tricks.as_strided(flat, shape, strides))
+
+
+def native_results(
+    op: Op,
+    arrays: Sequence[np.ndarray],
+    types: Sequence[Type],
+    *,
+    parts: int = 1,
+    shift: int = 0,
+    orders: Sequence[Sequence[int] | None] | None = None,
+) -> list[np.ndarray] | None:
+    """What the native code of a bound card makes of arrays; None where it has no description.
+
+    Each kernel runs in `parts` ranges, as by so many workers. Results lie as `orders` say. Fails when operands,
+    or bytes beside the results and the workspace, change. Raises Refused.
+    """
+    outs = [spot(t.shape, t.dtype.numpy, o, shift) for t, o in zip(types, orders or [None] * len(types), strict=True)]  # type: ignore[arg-type]
+    views, starts = zip(*(_view(a, "input", n) for n, a in enumerate(arrays)), strict=True) if arrays else ((), ())
+    targets, places = zip(*(_view(out.seen, "output", n) for n, out in enumerate(outs)), strict=True)
+    routine = describe(op, views, targets, host.machine())
+    if routine is None:
+        return None
+    addresses = dict(zip((view.array for view in (*views, *targets)), (*starts, *places), strict=True))
+    before = [*(_bytes(array) for array in arrays), *(out.untouched() for out in outs)]
+    _run(routine, addresses, parts)
+    after = [*(_bytes(array) for array in arrays), *(out.untouched() for out in outs)]
+    assert before == after, f"{op} wrote beside its results\n{routine}"
+    return [out.seen for out in outs]
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return array.tobytes()
+
+
+def _view(array: np.ndarray, role: str, number: int) -> tuple[View, int]:
+    """A view of an array as programs make it, and the address of its lowest element."""
+    strides = tuple(stride // array.itemsize for stride in array.strides)
+    assert all(stride % array.itemsize == 0 for stride in array.strides)
+    reach = [(size - 1) * stride for size, stride in zip(array.shape, strides, strict=True)]
+    below = 0 if 0 in array.shape else sum(min(each, 0) for each in reach)
+    size = 0 if 0 in array.shape else sum(max(each, 0) for each in reach) - below + 1
+    place = Array(f"{role[0]}{number}", as_dtype(array.dtype), size, role, number)
+    view = View(place, Layout(array.shape, strides, -below))
+    return view, array.__array_interface__["data"][0] + below * array.itemsize
+
+
+def _run(routine: Routine, addresses: dict[Array, int], parts: int) -> None:
+    workspace = {array: spot((array.size,), array.dtype.numpy) for array in routine.workspace}
+    places = {**addresses, **{array: own.seen.__array_interface__["data"][0] for array, own in workspace.items()}}
+    for kernel, function in zip(routine.kernels, _functions(routine.kernels), strict=True):
+        pointers = np.array([places[array] for array in kernel.arrays], np.int64)
+        cuts = [kernel.loop.extent * part // parts for part in range(parts + 1)]
+        for begin, end in itertools.pairwise(cuts):
+            for array, own in workspace.items():
+                if array.role == "local":
+                    own.seen.view(np.uint8)[...] = POISON
+            if begin < end and function(pointers.ctypes.data, begin, end):
+                raise Refused
+    for array, own in workspace.items():
+        assert set(own.untouched()) <= {POISON}, f"written beside workspace {array}\n{routine}"
+
+
+def _functions(kernels: Sequence[Kernel]) -> list[Any]:
+    texts = []
+    for kernel in kernels:
+        text = print_kernel(kernel, host.machine(), "kernel")
+        name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"
+        texts.append((entry_symbol(name), text.replace("@kernel(", f"@{name}(") + wrap(name, len(kernel.arrays))))
+    return [_Entry(address) for address in jit.load(texts, host.machine())]
+
+
+# -- how far a result is off --------------------------------------------------------------------
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Floats between two floats of one type: 0 for equal ones, two NaN, and zeros of either sign."""
+    kind = {2: np.int16, 4: np.int32, 8: np.int64}[one.itemsize]
+    numbers = []
+    for array in (one, other):
+        bits = np.ascontiguousarray(array).view(kind).astype(np.float64 if kind != np.int64 else np.longdouble)
+        numbers.append(np.where(bits < 0, float(np.iinfo(kind).min) - bits, bits))
+    apart = np.abs(numbers[0] - numbers[1]).astype(np.float64)
+    nan = np.isnan(one), np.isnan(other)
+    return np.where(nan[0] & nan[1], 0, np.where(nan[0] | nan[1], np.inf, apart))

@@ -1,0 +1,226 @@
+"""Columns of the op table for native code: as exact as the cards' kernels, whatever the layout, size and value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticnet.compiler.errors import StaticnetError
+from staticnet.compiler.evaluate import evaluate
+from staticnet.compiler.ir import Graph, Node, Op, Type, leaves
+from staticnet.compiler.lowering import lower
+from staticnet.compiler.ops.base import Pointwise
+from staticnet.compiler.target import NATIVE
+from staticnet.runtime.native import host
+from tests.ops.harness import LAYOUTS, assert_same_bits, build, draw, garbage, lay_out
+from tests.ops.native import NO_NATIVE, Refused, distance, native_results, spot
+from tests.ops.table import Row
+
+#: units in the last place that native code may always be off, and where nothing better than NumPy is at hand
+ULP, ULP_BESIDE_NUMPY = 2.0, 4.0
+#: how much worse than NumPy's native code may be
+FACTOR = 2.0
+
+_WIDER = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.float64): np.dtype(np.longdouble)}
+
+
+def check_native(row: Row, rng: np.random.Generator) -> None:
+    """In every layout native code is about as exact as the card's kernel, and writes nowhere else."""
+    _need_native()
+    for dtype in ("float32", "float64"):
+        for op, operands, types in _ops(row, rng, dtype):
+            if op.name in NO_NATIVE:
+                assert native_results(op, operands, types) is None, f"take {op.name} out of NO_NATIVE"
+                continue
+            for layout in (*LAYOUTS, "shifted"):
+                placed = [_placed(array, layout) for array in operands]
+                compare(op, placed, types, f"{dtype}, operands {layout}", shift=layout == "shifted")
+            if types[0].ndim == 4:
+                compare(op, operands, types, f"{dtype}, channels last", orders=[(0, 2, 3, 1) for _ in types])
+            whole = native_results(op, operands, types)
+            for one, other in zip(whole or (), native_results(op, operands, types, parts=3) or (), strict=True):
+                assert_same_bits(one, other, f"{op} by one worker and by three")
+
+
+def check_native_values(row: Row, rng: np.random.Generator) -> None:
+    """Elementwise ops of every size up to two vectors, on zeros, infinities, NaN and the ends of their range."""
+    _need_native()
+    for dtype in ("float32", "float64"):
+        for op, operands, _ in _ops(row, rng, dtype):
+            if not isinstance(op, Pointwise) or op.name in NO_NATIVE:
+                continue
+            kinds = [array.dtype for array in operands]
+            most = 2 * host.machine().lanes(min(kind.itemsize for kind in kinds)) + 1
+            drawn = [array.ravel() if array.size else np.zeros(1, array.dtype) for array in operands]
+            for size in range(most + 1):
+                arrays = [np.resize(array, size) for array in drawn]
+                compare(op, arrays, _types(op, arrays), f"{dtype}, {size} elements")
+            arrays = [array.ravel() for array in np.meshgrid(*map(_special, kinds), indexing="ij")]
+            for shift in (0, 1):
+                compare(op, arrays, _types(op, arrays), f"{dtype}, special values", shift=shift)
+            if len(arrays) > 1:
+                broad = [arrays[0][:1].reshape(()), *arrays[1:]]
+                compare(op, broad, _types(op, broad), f"{dtype}, one number first")
+
+
+def _need_native() -> None:
+    if not host.available():
+        pytest.skip("no native code on this machine")
+
+
+def _ops(row: Row, rng: np.random.Generator, dtype: str) -> Iterator[tuple[Op, list[np.ndarray], list[Type]]]:
+    """The ops that a row comes to, lowered as for native code, each with its operands."""
+    case, arrays = build(row, dtype), draw(row, rng, dtype)
+    values = dict(zip(case.inputs, arrays, strict=True))
+    graph = lower(Graph(case.inputs, case.results), NATIVE)
+    seen: set[Any] = set()
+    for node in graph.nodes:
+        if node.op.name in {"input", "constant", "item", "pack", "size_of"}:
+            continue
+        op = node.op.bind(case.binding)
+        key = (op.key, *(source.aval for source in node.inputs))
+        if key not in seen:
+            seen.add(key)
+            yield op, evaluate(node.inputs, values, case.binding), _bound_types(node, case.binding)
+
+
+def _bound_types(node: Node, binding: Any) -> list[Type]:
+    from staticnet.compiler.ir import bind_shape
+
+    return [Type(bind_shape(type.shape, binding), type.dtype) for type in leaves(node.type)]
+
+
+def _types(op: Op, arrays: Sequence[np.ndarray]) -> list[Type]:
+    return list(leaves(op.infer(*(Type(array.shape, array.dtype) for array in arrays))))
+
+
+def _placed(array: np.ndarray, layout: str) -> np.ndarray:
+    if layout not in ("dense", "shifted"):
+        return lay_out(array, layout)
+    own = spot(array.shape, array.dtype, shift=layout == "shifted").seen
+    own[...] = array
+    return own
+
+
+def _special(dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "b":
+        return np.array([False, True])
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        found = {info.min, info.min + 1, 0, 1, 2, 3, 7, info.max - 1, info.max, max(info.min, -1), max(info.min, -3)}
+        return np.array(sorted(found), dtype)
+    info = np.finfo(dtype)
+    sizes = [0.0, info.smallest_subnormal, info.tiny / 3, info.tiny, 1e-8, 0.3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    sizes += [20.25, 1e4, 2.0**24 + 2, 2.0**31, 2.0**53, info.max, np.inf, np.nan]
+    return np.array([sign * size for size in sizes for sign in (1, -1)], dtype)
+
+
+# -- how exact ----------------------------------------------------------------------------------
+
+
+def compare(
+    op: Op,
+    operands: Sequence[np.ndarray],
+    types: Sequence[Type],
+    what: str,
+    shift: int = 0,
+    orders: Sequence[Sequence[int]] | None = None,
+) -> None:
+    """Native results against the kernel's, and against those of a wider float type."""
+    wanted = _by_kernel(op, operands, types)
+    try:
+        got = native_results(op, operands, types, shift=int(shift), orders=orders)
+    except Refused:
+        assert wanted is None, f"native {op} refuses what its kernel takes, {what}"
+        return
+    assert got is not None, f"{op} has no native code, {what}; if there is a reason write it into NO_NATIVE"
+    assert wanted is not None, f"native {op} takes what its kernel refuses, {what}"
+    exact = _exactly(op, operands, types)
+    for number, (have, want) in enumerate(zip(got, wanted, strict=True)):
+        where = f"{op}, result {number}, {what}"
+        if want.dtype.kind == "f":
+            is_elementwise = isinstance(op, Pointwise)
+            _check_floats(have, want, exact[number] if exact else None, is_elementwise, where)
+        else:
+            np.testing.assert_array_equal(have, want, err_msg=where, strict=True)
+
+
+def _check_floats(have: np.ndarray, want: np.ndarray, exact: np.ndarray | None, is_elementwise: bool, what: str) -> None:
+    np.testing.assert_array_equal(np.isnan(have), np.isnan(want), err_msg=f"{what}: where NaN is")
+    zeros = (want == 0) & (have == 0)
+    np.testing.assert_array_equal(np.signbit(have)[zeros], np.signbit(want)[zeros], err_msg=f"{what}: signs of zero")
+    off = _off(have, want if exact is None else exact, is_elementwise)
+    allowed = np.full_like(off, ULP_BESIDE_NUMPY if exact is None else ULP)
+    if exact is not None:
+        allowed = np.maximum(allowed, FACTOR * _off(want, exact, is_elementwise))
+    worse = off > (allowed if is_elementwise else allowed.max(initial=ULP))
+    if worse.any():
+        place = tuple(int(i) for i in np.argwhere(worse)[0])
+        best = (want if exact is None else exact)[place]
+        raise AssertionError(
+            f"{what}: {have[place]!r} at {place} is {off[place]:.1f} ulp off {best!r}, {allowed[place]:.1f} are allowed; "
+            f"NumPy gives {want[place]!r}; {int(worse.sum())} elements of {have.size}"
+        )
+
+
+def _off(have: np.ndarray, best: np.ndarray, is_elementwise: bool) -> np.ndarray:
+    """By how many units in the last place results are off: of their own, or of the largest result."""
+    with np.errstate(all="ignore"):
+        rounded = best.astype(have.dtype)
+        if not is_elementwise:
+            finite = np.abs(rounded[np.isfinite(rounded)])
+            largest = finite.max(initial=np.finfo(have.dtype).tiny)
+            off = np.abs(have.astype(best.dtype) - best) / np.spacing(largest)
+            return np.where(np.isfinite(rounded), off, distance(have, rounded)).astype(np.float64)
+        near = np.isfinite(rounded) & np.isfinite(have)
+        off = np.abs(have.astype(best.dtype) - best) / np.spacing(np.abs(np.where(near, rounded, 1)))
+        return np.where(near, off, distance(have, rounded)).astype(np.float64)
+
+
+def _by_kernel(op: Op, operands: Sequence[np.ndarray], types: Sequence[Type]) -> list[np.ndarray] | None:
+    """What the card's kernel makes of them; None where it refuses them."""
+    outs = [garbage(type.shape, type.dtype.numpy) for type in types]
+    need = op.scratch(*(Type(array.shape, array.dtype) for array in operands))
+    scratch = garbage(need, np.uint8) if need else None
+    try:
+        with np.errstate(all="ignore"):
+            op.kernel(np, *operands, out=outs[0] if len(outs) == 1 else tuple(outs), scratch=scratch)
+    except StaticnetError:
+        return None
+    return outs
+
+
+def _exactly(op: Op, operands: Sequence[np.ndarray], types: Sequence[Type]) -> list[np.ndarray] | None:
+    """The kernel on operands of a wider float type; None for cards that do not follow their operands' type."""
+    floats = {array.dtype for array in operands if array.dtype.kind == "f"}
+    if len(floats) != 1 or not floats <= _WIDER.keys():
+        return None
+    (narrow,), wide = floats, _WIDER[next(iter(floats))]
+    if any(type.dtype.is_float and type.dtype.numpy != narrow for type in types):
+        return None
+    probe = np.dtype(np.float64 if narrow == np.float32 else np.float32)
+    followed = _types_with(op, operands, probe)
+    if any(type.dtype.is_float and type.dtype.numpy != probe for type in followed):
+        return None
+    wider = [array.astype(wide) if array.dtype == narrow else array for array in operands]
+    outs = [garbage(t.shape, wide if t.dtype.is_float else t.dtype.numpy) for t in types]
+    need = 2 * op.scratch(*(Type(a.shape, np.float64 if a.dtype == narrow else a.dtype) for a in operands))
+    try:
+        with np.errstate(all="ignore"):
+            op.kernel(
+                np,
+                *wider,
+                out=outs[0] if len(outs) == 1 else tuple(outs),
+                scratch=garbage(need, np.uint8) if need else None,
+            )
+    except (TypeError, ValueError, StaticnetError):
+        return None  # a kernel that knows no such type
+    return outs
+
+
+def _types_with(op: Op, operands: Sequence[np.ndarray], dtype: np.dtype) -> list[Type]:
+    given = [Type(array.shape, dtype if array.dtype.kind == "f" else array.dtype) for array in operands]
+    return list(leaves(op.infer(*given)))
