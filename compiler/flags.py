@@ -21,6 +21,6 @@ def dump_folder() -> str | None:
 
 
 def debug_level() -> int:
-    """STATICNET_DEBUG: 1 says what is compiled and how long it took, 2 prints programs, 3 each pass's graph."""
+    """STATICNET_DEBUG: 1 says what is compiled and how long it took, 2 prints programs, 3 each pass's graph, 4 loops."""
     text = os.environ.get("STATICNET_DEBUG", "0")
     return int(text) if text.isdigit() else 0

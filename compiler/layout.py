@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from staticnet.compiler import dims
-from staticnet.compiler.ir import Graph, Node, leaves
+from staticnet.compiler.ir import Graph, Node, Type, leaves
 from staticnet.compiler.ops.base import Pointwise
 from staticnet.compiler.ops.fused import Fused
 from staticnet.compiler.ops.leaf import Item
@@ -34,7 +34,7 @@ def assign_orders(graph: Graph, target: Target) -> dict[Node, tuple[Order | None
             chosen.add(node)
     roots = set(graph.roots)
     fixed = {(node.inputs[0], node.op.index) for node in graph.roots if isinstance(node.op, Item)}
-    orders = {
+    orders: dict[Node, tuple[Order | None, ...]] = {
         node: tuple(
             CHANNELS_LAST if type.ndim == 4 and (node, number) not in fixed else None
             for number, type in enumerate(leaves(node.type))
@@ -42,7 +42,12 @@ def assign_orders(graph: Graph, target: Target) -> dict[Node, tuple[Order | None
         for node in chosen
         if node not in roots
     }
-    return orders | {node: (None,) for node in graph.nodes if target.fuses_loops and _is_turned_often(node, graph)}
+    for node in graph.nodes if target.fuses_loops else ():
+        if _is_turned_often(node, graph):
+            orders[node] = (None,)
+        elif _is_read_turned(node, graph) and node not in roots:
+            orders[node] = ((1, 0),)
+    return orders
 
 
 #: products with one transposed matrix from which it pays to turn it over once for all of them
@@ -54,6 +59,14 @@ def _is_turned_often(node: Node, graph: Graph) -> bool:
     if not isinstance(node.op, Transpose) or node.aval.ndim != 2:
         return False
     return sum(_right_factor(user) is node for user in graph.users[node]) >= _OFTEN
+
+
+def _is_read_turned(node: Node, graph: Graph) -> bool:
+    """Whether a product is only read transposed, as the gradient of a linear layer's weight is."""
+    op = node.op.anchor.op if isinstance(node.op, Fused) and node.op.anchor is not None else node.op
+    if not isinstance(op, MatMul) or not isinstance(node.type, Type) or node.type.ndim != 2:
+        return False
+    return all(isinstance(user.op, Transpose) for user in graph.users[node])
 
 
 def _right_factor(node: Node) -> Node | None:

@@ -8,7 +8,8 @@ on element by element. Then reductions join what makes their operand, and each o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from bisect import insort
+from collections.abc import Iterable, Sequence
 
 from staticnet.compiler import dims
 from staticnet.compiler.errors import CompilerError
@@ -64,6 +65,8 @@ class _Clusters:
         self.index = {node: number for number, node in enumerate(graph.nodes)}
         self.home: dict[Node, _Cluster] = {}
         self.all: dict[_Cluster, None] = {}
+        #: of clusters that were merged: their last node, negated, and their first; in order
+        self.spans: list[tuple[int, int]] = []
 
     # -- upwards from the last users ------------------------------------------------------------
 
@@ -149,6 +152,7 @@ class _Clusters:
                 if self._may_merge(earlier, later):
                     earlier.nodes = sorted([*earlier.nodes, *later.nodes], key=self.index.__getitem__, reverse=True)
                     earlier.axes = later.axes
+                    insort(self.spans, (-self.index[earlier.nodes[0]], self.index[earlier.nodes[-1]]))
                     for node in later.nodes:
                         self.home[node] = earlier
                     del self.all[later]
@@ -174,25 +178,36 @@ class _Clusters:
             return False
         if len(earlier.nodes) + len(later.nodes) > self.target.fusion_limit:
             return False
-        # What is older than all of `earlier` cannot depend on it, so no path leaves it and comes back.
+        # What is older than all of `earlier` cannot depend on it, so no path leaves it and comes back; but for
+        # paths through clusters of which a part is older and another is not.
         first, members = min(self.index[node] for node in earlier.nodes), set(earlier.nodes)
         wide_reads = [n for n in self._outside(later.nodes) if n in members and not earlier.is_wide(n)]
         is_older = all(source in members or self.index[source] < first for source in self._outside(later.nodes))
-        return is_older and not wide_reads and not self._leads(later.nodes, members)
+        if wide_reads or not is_older or later in self._reads(earlier):
+            return False
+        return not self._has_way_round(earlier, later) and not self._has_way_round(later, earlier)
 
-    def _leads(self, nodes: Iterable[Node], members: Set[Node]) -> bool:
-        """Whether one of `members` is computed from one of `nodes`."""
-        last = max(self.index[node] for node in members)
-        stack = list(nodes)
+    def _has_way_round(self, start: _Cluster, end: _Cluster) -> bool:
+        """Whether `end` needs `start` through a cluster between them."""
+        oldest = self.index[start.nodes[-1]]
+        for last, first in self.spans:
+            if -last > oldest:
+                oldest = min(oldest, first)
+        # Now no cluster that ends before `oldest` needs anything after it.
+        stack = [cluster for cluster in self._reads(end) if cluster is not start]
         seen = set(stack)
         while stack:
-            for user in self.graph.users[stack.pop()]:
-                if user in members:
+            for cluster in self._reads(stack.pop()):
+                if cluster is start:
                     return True
-                if user not in seen and self.index[user] < last:
-                    seen.add(user)
-                    stack.append(user)
+                if cluster not in seen and self.index[cluster.nodes[0]] > oldest:
+                    seen.add(cluster)
+                    stack.append(cluster)
         return False
+
+    def _reads(self, cluster: _Cluster) -> list[_Cluster]:
+        """The clusters that another one reads."""
+        return list(dict.fromkeys(self.home[node] for node in self._outside(cluster.nodes) if node in self.home))
 
     def _outside(self, nodes: Iterable[Node]) -> list[Node]:
         inside = set(nodes)
@@ -200,9 +215,7 @@ class _Clusters:
 
     def ordered(self) -> list[Group]:
         """The clusters in an order in which each comes after what it reads."""
-        reads = {
-            c: {self.home[source] for source in self._outside(c.nodes) if source in self.home} for c in self.all
-        }
+        reads = {c: self._reads(c) for c in self.all}
         done: dict[_Cluster, None] = {}
         for start in sorted(self.all, key=lambda c: self.index[c.nodes[0]]):
             stack = [start]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from staticnet.compiler import flags
 from staticnet.compiler.codegen.generate import with_code
+from staticnet.compiler.codegen.program_text import code_text
 from staticnet.compiler.collector import collector_paused
 from staticnet.compiler.errors import ArgumentError, MemoryBudgetError, StaticnetError
 from staticnet.compiler.fusion import Group, fuse
@@ -195,9 +196,14 @@ def _check_skipped() -> None:
 def _show(program: Program) -> None:
     if flags.debug_level() >= 2:
         _say(program.text())
+    if flags.debug_level() >= 4 and program.code:
+        _say(code_text(program))
     if folder := flags.dump_folder():
         sizes = "_".join(f"{name}{size}" for name, size in program.binding.items())
-        _write(folder, f"{program.name}.program{'.' + sizes if sizes else ''}.txt", program.text())
+        ending = f"{'.' + sizes if sizes else ''}.txt"
+        _write(folder, f"{program.name}.program{ending}", program.text())
+        if program.code:
+            _write(folder, f"{program.name}.loops{ending}", code_text(program))
 
 
 def _say(text: str) -> None:

@@ -83,6 +83,12 @@ class Cache:
                     found[name] = payload
         return found
 
+    def contents(self) -> tuple[int, int]:
+        """How many files there are, and their bytes."""
+        with self._entered(create=False) as folder:
+            sizes = [size for _, size, _ in folder.files()] if folder else []
+        return len(sizes), sum(sizes)
+
     def write(self, objects: Mapping[str, bytes]) -> None:
         """Keep objects by digest; then, if the folder has grown too big, drop those not used for longest."""
         if self.folder in _unwritable:
@@ -181,14 +187,19 @@ class _Folder:
         with contextlib.suppress(OSError):
             os.unlink(self.path / name) if self.fd is None else os.unlink(name, dir_fd=self.fd)
 
-    def shrink(self, limit: int) -> None:
-        """Remove abandoned files, and when there are more than `limit` bytes the oldest, until a fifth is free."""
-        files = []
+    def files(self) -> list[tuple[int, int, str]]:
+        """When each file was used last, in nanoseconds, its bytes and its name."""
+        found = []
         with os.scandir(self.path if self.fd is None else self.fd) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
-                    files.append((status.st_mtime_ns, status.st_size, entry.name))
+                    found.append((status.st_mtime_ns, status.st_size, entry.name))
+        return found
+
+    def shrink(self, limit: int) -> None:
+        """Remove abandoned files, and when there are more than `limit` bytes the oldest, until a fifth is free."""
+        files = self.files()
         total = 0
         for modified, size, name in files:
             if name.startswith(".") and time.time() - modified / 1e9 > _ABANDONED:

@@ -35,7 +35,12 @@ _L1_BYTES, _L2_BYTES, _LAST_LEVEL_BYTES = 32 << 10, 1 << 20, 32 << 20
 
 def available() -> bool:
     """Whether programs can run as native code: llvmlite is there, may compile here, and is not turned off."""
-    return os.environ.get("STATICNET_NATIVE", "1") != "0" and _works()
+    return hindrance() is None
+
+
+def hindrance() -> str | None:
+    """Why programs cannot run as native code, None when they can; ArgumentError for settings that are none."""
+    return "STATICNET_NATIVE=0 turns it off" if os.environ.get("STATICNET_NATIVE", "1") == "0" else _hindrance()
 
 
 def machine() -> Machine:
@@ -60,18 +65,23 @@ def architecture() -> str:
 
 
 @functools.cache
-def _works() -> bool:
+def _hindrance() -> str | None:
     if architecture() not in _LEVELS:
-        return False
+        return f"no code is generated for processors of the architecture {architecture()}"
     try:
         import llvmlite.binding as llvm
 
         from staticnet.runtime.native import driver
 
         llvm.check_jit_execution()
-        return driver.Job(driver.table([]), 0, 0).run() == -1
-    except (ImportError, OSError, AttributeError, StaticnetError):
-        return False
+        is_sound = driver.Job(driver.table([]), 0, 0).run() == -1
+    except ImportError as error:
+        return f"llvmlite cannot be imported ({error})"
+    except ArgumentError:
+        raise
+    except (OSError, AttributeError, StaticnetError) as error:
+        return f"code cannot be compiled and run here ({getattr(error, 'message', error)})"
+    return None if is_sound else "the native driver does not work here"
 
 
 @functools.cache

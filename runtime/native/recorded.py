@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from staticnet.compiler import flags
+from staticnet.compiler.codegen.loops.describe import ANCHORS, DESCRIBERS
 from staticnet.compiler.codegen.loops.form import Routine
+from staticnet.compiler.codegen.loops.pointwise import MEANINGS
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.program import Generated, Program
 from staticnet.compiler.target import Target
@@ -40,8 +42,8 @@ class _Record:
 
 
 def key_of(graph: Graph, binding: Mapping[str, int], target: Target, budget: int | None) -> str | None:
-    """What a program is filed under; None where the environment wants every stage to run, or no cache."""
-    if flags.verify() or flags.debug_level() or flags.dump_folder() or target.machine is None:
+    """What a program is filed under; None where the environment wants every stage to run, or source is not ours."""
+    if flags.verify() or flags.debug_level() or flags.dump_folder() or target.machine is None or not _is_ours(graph):
         return None
     places = [(position, graph.origins[node]) for position, node in enumerate(graph.nodes) if node in graph.origins]
     parts = (
@@ -92,6 +94,13 @@ def remember(key: str, program: Program, code: Code) -> None:
         store.write({key: pickle.dumps(record, protocol=5)})
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
         return
+
+
+def _is_ours(graph: Graph) -> bool:
+    """Whether no op and no loop description was added from elsewhere: its source is not part of the key."""
+    cards = {type(node.op) for node in graph.nodes}
+    makers = (*cards, *DESCRIBERS.values(), *ANCHORS.values(), *MEANINGS.values())
+    return all(maker.__module__.startswith("staticnet.") for maker in makers)
 
 
 @functools.cache

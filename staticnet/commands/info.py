@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import staticnet
+from staticnet.compiler.errors import ArgumentError
+from staticnet.compiler.memory_report import format_bytes
 from staticnet.config import config, settings
 from staticnet.devices import available
 
@@ -39,7 +41,7 @@ def info(given: argparse.Namespace) -> int:
         return 0
     print(f"staticnet {found['staticnet']}, Python {found['python']}, {found['platform']}, {found['cores']} cores\n")
     print("devices: " + ", ".join(found["devices"]))
-    print(f"kernels: {'native' if found['native'] else 'NumPy'}\n")
+    print(_native_text(found["native"]) + "\n")
     for name, version in found["packages"].items():
         print(f"{name.ljust(max(map(len, _PACKAGES)))}  {version or '-'}")
     print("\n" + config.describe())
@@ -53,15 +55,48 @@ def _found() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "devices": list(available()),
-        "native": _has_native(),
+        "native": _native(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "config": {name: getattr(config, name) for name in settings()},
     }
 
 
-def _has_native() -> bool:
-    """Whether programs can become native code here."""
-    return importlib.util.find_spec("staticnet.runtime.native") is not None and _version("llvmlite") is not None
+def _native() -> dict[str, Any]:
+    """How programs run on the CPU: with what code, on how many threads, and what is kept on disk."""
+    from staticnet.runtime.native import cache, host
+
+    try:
+        hindrance = host.hindrance()
+        kept = cache.configured()
+    except ArgumentError as error:
+        return {"available": False, "reason": error.message}
+    if hindrance is not None:
+        return {"available": False, "reason": f"{hindrance}; programs run as NumPy kernels"}
+    machine = host.machine()
+    files, nbytes = kept.contents() if kept else (0, 0)
+    return {
+        "available": True,
+        "processor": machine.name,
+        "level": os.environ.get("STATICNET_CPU", "").strip() or "native",
+        "vector_bytes": machine.vector_bytes,
+        "threads": config.num_threads,
+        "cache": {"folder": str(kept.folder), "files": files, "bytes": nbytes, "limit": kept.limit} if kept else None,
+    }
+
+
+def _native_text(native: Mapping[str, Any]) -> str:
+    if not native["available"]:
+        return f"CPU: no native code: {native['reason']}"
+    threads = f"{native['threads']} thread{'s' * (native['threads'] != 1)}"
+    restricted = f" (STATICNET_CPU={native['level']})" if native["level"] != "native" else ""
+    vectors = f"vectors of {8 * native['vector_bytes']} bits"
+    lines = [f"CPU: native code for {native['processor']}{restricted}, {vectors}, {threads}"]
+    if kept := native["cache"]:
+        size, limit = format_bytes(kept["bytes"]), format_bytes(kept["limit"])
+        lines.append(f"code cache: {kept['folder']}, {size} of {limit} in {kept['files']} files")
+    else:
+        lines.append("code cache: off")
+    return "\n".join(lines)
 
 
 def _version(package: str) -> str | None:

@@ -24,7 +24,7 @@ from staticnet.runtime.native.driver import entry_symbol, wrap
 ZONE = 192
 POISON = 0xFF
 
-#: ops that no row describes as native code, and why
+#: ops that run as their cards' kernels under the native backend too, and why
 NO_NATIVE: dict[str, str] = {}
 
 _Entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
@@ -45,7 +45,7 @@ class Spot:
         """The bytes around and between the elements."""
         keep = np.ones(self.memory.size, bool)
         if self.seen.size:
-            first = self.seen.__array_interface__["data"][0] - self.memory.__array_interface__["data"][0]
+            first = address(self.seen) - address(self.memory)
             places = np.full(self.seen.shape, first)
             for axis, stride in enumerate(self.seen.strides):
                 along = np.arange(self.seen.shape[axis]) * stride
@@ -60,42 +60,74 @@ def spot(shape: Sequence[int], dtype: Any, order: Sequence[int] | None = None, s
     layout = Layout.dense(tuple(shape), None if order is None else tuple(order))
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = np.full(2 * ZONE + 128 + size, POISON, np.uint8)
-    start = ZONE + -(memory.__array_interface__["data"][0] + ZONE) % 64 + shift * dtype.itemsize
+    start = ZONE + -(address(memory) + ZONE) % 64 + shift * dtype.itemsize
     flat = memory[start : start + size].view(dtype)
     strides = [stride * dtype.itemsize for stride in layout.strides]
     return Spot(memory, np.lib.stride_tricks.as_strided(flat, shape, strides))
 
 
-def native_results(
-    op: Op,
-    arrays: Sequence[np.ndarray],
-    types: Sequence[Type],
-    *,
-    parts: int = 1,
-    shift: int = 0,
-    orders: Sequence[Sequence[int] | None] | None = None,
-) -> list[np.ndarray] | None:
-    """What the native code of a bound card makes of arrays; None where it has no description.
+class NativeOp:
+    """A bound card described for arrays that lie where they lie, its results as `orders` say; `run` fills `results`.
 
-    Each kernel runs in `parts` ranges, as by so many workers. Results lie as `orders` say. Fails when operands,
-    or bytes beside the results and the workspace, change. Raises Refused.
+    `routine` is None where there is no description.
     """
-    outs = [spot(t.shape, t.dtype.numpy, o, shift) for t, o in zip(types, orders or [None] * len(types), strict=True)]  # type: ignore[arg-type]
-    views, starts = zip(*(_view(a, "input", n) for n, a in enumerate(arrays)), strict=True) if arrays else ((), ())
-    targets, places = zip(*(_view(out.seen, "output", n) for n, out in enumerate(outs)), strict=True)
-    routine = describe(op, views, targets, host.machine())
-    if routine is None:
-        return None
-    addresses = dict(zip((view.array for view in (*views, *targets)), (*starts, *places), strict=True))
-    before = [*(_bytes(array) for array in arrays), *(out.untouched() for out in outs)]
-    _run(routine, addresses, parts)
-    after = [*(_bytes(array) for array in arrays), *(out.untouched() for out in outs)]
-    assert before == after, f"{op} wrote beside its results\n{routine}"
-    return [out.seen for out in outs]
+
+    def __init__(
+        self,
+        op: Op,
+        arrays: Sequence[np.ndarray],
+        types: Sequence[Type],
+        *,
+        shift: int = 0,
+        orders: Sequence[Sequence[int] | None] | None = None,
+    ):
+        self.op, self.arrays = op, arrays
+        orders = orders or [None] * len(types)
+        self.outs = [spot(t.shape, t.dtype.numpy, o, shift) for t, o in zip(types, orders, strict=True)]  # type: ignore[arg-type]
+        inputs = [_view(array, "input", number) for number, array in enumerate(arrays)]
+        outputs = [_view(out.seen, "output", number) for number, out in enumerate(self.outs)]
+        self.addresses = {view.array: address for view, address in (*inputs, *outputs)}
+        self.routine = describe(op, [view for view, _ in inputs], [view for view, _ in outputs], host.machine())
+        self._functions = [] if self.routine is None else _functions(self.routine.kernels)
+
+    @property
+    def results(self) -> list[np.ndarray]:
+        return [out.seen for out in self.outs]
+
+    def run(self, *cuts: float) -> list[np.ndarray]:
+        """Run each kernel in ranges that end at these parts of its iterations, as several workers would.
+
+        Fails when operands, or bytes beside the results and the workspace, change. Raises Refused.
+        """
+        assert self.routine is not None
+        for out in self.outs:
+            out.seen[...] = np.frombuffer(bytes([POISON]) * out.seen.itemsize, out.seen.dtype)[0]
+        before = self._rest()
+        self._run(self.routine, cuts)
+        assert self._rest() == before, f"{self.op} wrote beside its results\n{self.routine}"
+        return self.results
+
+    def _rest(self) -> list[bytes]:
+        return [*(array.tobytes() for array in self.arrays), *(out.untouched() for out in self.outs)]
+
+    def _run(self, routine: Routine, cuts: Sequence[float]) -> None:
+        workspace = {array: spot((array.size,), array.dtype.numpy) for array in routine.workspace}
+        places = {**self.addresses, **{array: address(own.seen) for array, own in workspace.items()}}
+        for kernel, function in zip(routine.kernels, self._functions, strict=True):
+            pointers = np.array([places[array] for array in kernel.arrays], np.int64)
+            ends = [round(kernel.loop.extent * cut) for cut in cuts]
+            for begin, end in itertools.pairwise((0, *ends, kernel.loop.extent)):
+                for array, own in workspace.items():
+                    if array.role == "local":
+                        own.seen.view(np.uint8)[...] = POISON
+                if begin < end and function(pointers.ctypes.data, begin, end):
+                    raise Refused
+        for array, own in workspace.items():
+            assert set(own.untouched()) <= {POISON}, f"written beside workspace {array}\n{routine}"
 
 
-def _bytes(array: np.ndarray) -> bytes:
-    return array.tobytes()
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def _view(array: np.ndarray, role: str, number: int) -> tuple[View, int]:
@@ -107,23 +139,7 @@ def _view(array: np.ndarray, role: str, number: int) -> tuple[View, int]:
     size = 0 if 0 in array.shape else sum(max(each, 0) for each in reach) - below + 1
     place = Array(f"{role[0]}{number}", as_dtype(array.dtype), size, role, number)
     view = View(place, Layout(array.shape, strides, -below))
-    return view, array.__array_interface__["data"][0] + below * array.itemsize
-
-
-def _run(routine: Routine, addresses: dict[Array, int], parts: int) -> None:
-    workspace = {array: spot((array.size,), array.dtype.numpy) for array in routine.workspace}
-    places = {**addresses, **{array: own.seen.__array_interface__["data"][0] for array, own in workspace.items()}}
-    for kernel, function in zip(routine.kernels, _functions(routine.kernels), strict=True):
-        pointers = np.array([places[array] for array in kernel.arrays], np.int64)
-        cuts = [kernel.loop.extent * part // parts for part in range(parts + 1)]
-        for begin, end in itertools.pairwise(cuts):
-            for array, own in workspace.items():
-                if array.role == "local":
-                    own.seen.view(np.uint8)[...] = POISON
-            if begin < end and function(pointers.ctypes.data, begin, end):
-                raise Refused
-    for array, own in workspace.items():
-        assert set(own.untouched()) <= {POISON}, f"written beside workspace {array}\n{routine}"
+    return view, address(array) + below * array.itemsize
 
 
 def _functions(kernels: Sequence[Kernel]) -> list[Any]:

@@ -15,12 +15,14 @@ from staticnet.compiler.lowering import lower
 from staticnet.compiler.ops.base import Pointwise
 from staticnet.compiler.target import NATIVE
 from staticnet.runtime.native import host
-from tests.ops.harness import LAYOUTS, assert_same_bits, build, draw, garbage, lay_out
-from tests.ops.native import NO_NATIVE, Refused, distance, native_results, spot
-from tests.ops.table import Row
+from tests.ops.harness import LAYOUTS, assert_close, assert_same_bits, build, draw, garbage, lay_out, reference
+from tests.ops.native import NO_NATIVE, NativeOp, Refused, distance, spot
+from tests.ops.table import SIZES, Row
 
-#: units in the last place that native code may always be off, and where nothing better than NumPy is at hand
-ULP, ULP_BESIDE_NUMPY = 2.0, 4.0
+#: units in the last place that native code may always be off: float32, float64, and where only NumPy is at hand
+ULP, ULP_DOUBLE, ULP_BESIDE_NUMPY = 2.0, 4.0, 4.0
+#: of zeros of unlike sign these give either, NumPy's kernels too, by processor
+EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "max", "min", "max_pool2d"})
 #: how much worse than NumPy's native code may be
 FACTOR = 2.0
 
@@ -30,40 +32,62 @@ _WIDER = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.float64): np.d
 def check_native(row: Row, rng: np.random.Generator) -> None:
     """In every layout native code is about as exact as the card's kernel, and writes nowhere else."""
     _need_native()
-    for dtype in ("float32", "float64"):
+    for dtype, layouts in (("float32", (*LAYOUTS, "shifted")), ("float64", ("dense", "sliced"))):
         for op, operands, types in _ops(row, rng, dtype):
             if op.name in NO_NATIVE:
-                assert native_results(op, operands, types) is None, f"take {op.name} out of NO_NATIVE"
+                assert NativeOp(op, operands, types).routine is None, f"take {op.name} out of NO_NATIVE"
                 continue
-            for layout in (*LAYOUTS, "shifted"):
+            for layout in layouts:
                 placed = [_placed(array, layout) for array in operands]
                 compare(op, placed, types, f"{dtype}, operands {layout}", shift=layout == "shifted")
             if types[0].ndim == 4:
                 compare(op, operands, types, f"{dtype}, channels last", orders=[(0, 2, 3, 1) for _ in types])
-            whole = native_results(op, operands, types)
-            for one, other in zip(whole or (), native_results(op, operands, types, parts=3) or (), strict=True):
-                assert_same_bits(one, other, f"{op} by one worker and by three")
 
 
 def check_native_values(row: Row, rng: np.random.Generator) -> None:
-    """Elementwise ops of every size up to two vectors, on zeros, infinities, NaN and the ends of their range."""
+    """Elementwise ops on zeros, infinities, NaN and the ends of their range, and of every size up to two vectors."""
     _need_native()
     for dtype in ("float32", "float64"):
         for op, operands, _ in _ops(row, rng, dtype):
             if not isinstance(op, Pointwise) or op.name in NO_NATIVE:
                 continue
             kinds = [array.dtype for array in operands]
-            most = 2 * host.machine().lanes(min(kind.itemsize for kind in kinds)) + 1
             drawn = [array.ravel() if array.size else np.zeros(1, array.dtype) for array in operands]
-            for size in range(most + 1):
+            for size in (0, 1, 3):
                 arrays = [np.resize(array, size) for array in drawn]
                 compare(op, arrays, _types(op, arrays), f"{dtype}, {size} elements")
             arrays = [array.ravel() for array in np.meshgrid(*map(_special, kinds), indexing="ij")]
-            for shift in (0, 1):
-                compare(op, arrays, _types(op, arrays), f"{dtype}, special values", shift=shift)
+            compare(op, arrays, _types(op, arrays), f"{dtype}, special values")
             if len(arrays) > 1:
                 broad = [arrays[0][:1].reshape(()), *arrays[1:]]
                 compare(op, broad, _types(op, broad), f"{dtype}, one number first")
+            check_tails(op, drawn, dtype)
+
+
+def check_tails(op: Op, drawn: Sequence[np.ndarray], what: str) -> None:
+    """What two workers make is what one makes, wherever the second begins; vectors begin anywhere then."""
+    size = 2 * host.machine().lanes(min(array.itemsize for array in drawn)) + 1
+    arrays = [np.resize(array, size) for array in drawn]
+    native = NativeOp(op, arrays, _types(op, arrays), shift=1)
+    compare(op, arrays, _types(op, arrays), f"{what}, {size} elements", shift=True)
+    whole = [array.copy() for array in native.run()]
+    for cut in range(1, size):
+        for one, other in zip(native.run(cut / size), whole, strict=True):
+            assert_same_bits(one, other, f"{op} on {size} elements, {what}, cut at {cut}")
+
+
+def check_native_program(row: Row, rng: np.random.Generator) -> None:
+    """The whole row as a native program, its ops fused, whose writes are watched."""
+    _need_native()
+    arrays, case = draw(row, rng), build(row, sizes=None if row.symbolic else SIZES)
+    backend = native_backend()
+    program = pipeline(Graph(case.inputs, case.results), dict(SIZES) if row.symbolic else {}, backend.target)
+    expected = reference(row, arrays)
+    for threads in (1, 2):
+        bound = GuardedBound(
+            program, backend, (), [np.array(c) for c in program.constants], code=backend.code(program), workers=threads
+        )
+        assert_close(bound.run(arrays), expected, max(row.rtol, 2e-6), max(row.atol, 1e-6), f"{threads} threads")
 
 
 def _need_native() -> None:
@@ -72,13 +96,13 @@ def _need_native() -> None:
 
 
 def _ops(row: Row, rng: np.random.Generator, dtype: str) -> Iterator[tuple[Op, list[np.ndarray], list[Type]]]:
-    """The ops that a row comes to, lowered as for native code, each with its operands."""
+    """The ops that a row names and is lowered to for native code, each with its operands."""
     case, arrays = build(row, dtype), draw(row, rng, dtype)
     values = dict(zip(case.inputs, arrays, strict=True))
     graph = lower(Graph(case.inputs, case.results), NATIVE)
     seen: set[Any] = set()
     for node in graph.nodes:
-        if node.op.name in {"input", "constant", "item", "pack", "size_of"}:
+        if node.op.name not in row.ops or node.op.name in {"input", "constant", "item", "pack", "size_of"}:
             continue
         op = node.op.bind(case.binding)
         key = (op.key, *(source.aval for source in node.inputs))
@@ -132,52 +156,67 @@ def compare(
     """Native results against the kernel's, and against those of a wider float type."""
     wanted = _by_kernel(op, operands, types)
     try:
-        got = native_results(op, operands, types, shift=int(shift), orders=orders)
+        native = NativeOp(op, operands, types, shift=int(shift), orders=orders)
+        assert native.routine is not None, f"{op} has no native code, {what}; if there is a reason, NO_NATIVE is for it"
+        got = native.run()
     except Refused:
         assert wanted is None, f"native {op} refuses what its kernel takes, {what}"
         return
-    assert got is not None, f"{op} has no native code, {what}; if there is a reason write it into NO_NATIVE"
     assert wanted is not None, f"native {op} takes what its kernel refuses, {what}"
     exact = _exactly(op, operands, types)
+    sizes = None if isinstance(op, Pointwise) else _exactly(op, [_sizes(array) for array in operands], types)
     for number, (have, want) in enumerate(zip(got, wanted, strict=True)):
         where = f"{op}, result {number}, {what}"
         if want.dtype.kind == "f":
-            is_elementwise = isinstance(op, Pointwise)
-            _check_floats(have, want, exact[number] if exact else None, is_elementwise, where)
+            _check_signs(op, have, want, where)
+            best = want if exact is None else exact[number]
+            unit = _unit(best if sizes is None else np.maximum(np.abs(best), sizes[number]), want.dtype)
+            _check_floats(have, want, best, unit, where)
         else:
             np.testing.assert_array_equal(have, want, err_msg=where, strict=True)
 
 
-def _check_floats(have: np.ndarray, want: np.ndarray, exact: np.ndarray | None, is_elementwise: bool, what: str) -> None:
+def _check_signs(op: Op, have: np.ndarray, want: np.ndarray, what: str) -> None:
     np.testing.assert_array_equal(np.isnan(have), np.isnan(want), err_msg=f"{what}: where NaN is")
+    if op.name in EITHER_ZERO:
+        return
     zeros = (want == 0) & (have == 0)
     np.testing.assert_array_equal(np.signbit(have)[zeros], np.signbit(want)[zeros], err_msg=f"{what}: signs of zero")
-    off = _off(have, want if exact is None else exact, is_elementwise)
-    allowed = np.full_like(off, ULP_BESIDE_NUMPY if exact is None else ULP)
-    if exact is not None:
-        allowed = np.maximum(allowed, FACTOR * _off(want, exact, is_elementwise))
-    worse = off > (allowed if is_elementwise else allowed.max(initial=ULP))
+
+
+def _check_floats(have: np.ndarray, want: np.ndarray, best: np.ndarray, unit: np.ndarray, what: str) -> None:
+    """`have` must be as near to `best` as `want` is, or nearly so; where that is all there is, rather near."""
+    off = _off(have, best, unit)
+    least = ULP_BESIDE_NUMPY if best is want else ULP_DOUBLE if want.dtype == np.float64 else ULP
+    allowed = np.maximum(least, FACTOR * _off(want, best, unit))
+    worse = off > allowed
     if worse.any():
         place = tuple(int(i) for i in np.argwhere(worse)[0])
-        best = (want if exact is None else exact)[place]
         raise AssertionError(
-            f"{what}: {have[place]!r} at {place} is {off[place]:.1f} ulp off {best!r}, {allowed[place]:.1f} are allowed; "
-            f"NumPy gives {want[place]!r}; {int(worse.sum())} elements of {have.size}"
+            f"{what}: {have[place]!r} at {place} is {off[place]:.1f} ulp off {best[place]!r}, {allowed[place]:.1f} are "
+            f"allowed; NumPy gives {want[place]!r}; {int(worse.sum())} elements of {have.size}"
         )
 
 
-def _off(have: np.ndarray, best: np.ndarray, is_elementwise: bool) -> np.ndarray:
-    """By how many units in the last place results are off: of their own, or of the largest result."""
+def _sizes(array: np.ndarray) -> np.ndarray:
+    """Of floats what adds up where signs do not cancel."""
+    return np.abs(array) if array.dtype.kind == "f" else array
+
+
+def _unit(size: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The distance between neighbouring floats of a dtype at numbers of these sizes."""
+    with np.errstate(all="ignore"):
+        rounded = np.abs(size.astype(dtype))
+        return np.spacing(np.where(np.isfinite(rounded), rounded, np.finfo(dtype).max)).astype(np.longdouble)
+
+
+def _off(have: np.ndarray, best: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """By how many units results are off; infinity and the largest number are neighbours."""
     with np.errstate(all="ignore"):
         rounded = best.astype(have.dtype)
-        if not is_elementwise:
-            finite = np.abs(rounded[np.isfinite(rounded)])
-            largest = finite.max(initial=np.finfo(have.dtype).tiny)
-            off = np.abs(have.astype(best.dtype) - best) / np.spacing(largest)
-            return np.where(np.isfinite(rounded), off, distance(have, rounded)).astype(np.float64)
-        near = np.isfinite(rounded) & np.isfinite(have)
-        off = np.abs(have.astype(best.dtype) - best) / np.spacing(np.abs(np.where(near, rounded, 1)))
-        return np.where(near, off, distance(have, rounded)).astype(np.float64)
+        is_near = np.isfinite(rounded) & np.isfinite(have)
+        off = np.abs(have.astype(np.longdouble) - best) / unit
+        return np.where(is_near, off, distance(have, rounded)).astype(np.float64)
 
 
 def _by_kernel(op: Op, operands: Sequence[np.ndarray], types: Sequence[Type]) -> list[np.ndarray] | None:

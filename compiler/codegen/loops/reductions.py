@@ -102,7 +102,7 @@ class _Reduction:
         if 0 in self.space and any(isinstance(t.node.op, (Max, Min)) for t in self.totals):
             return None
         if 0 in self.space:
-            return None if self._wide_results(0) else self._rows(())
+            return self._of_nothing()
         has_rows = not self.nest.loops or self.nest.loops[-1] in self.gone
         is_single = all(depth == 0 for node, depth in self.depth.items() if self._is_wide(node))
         results = math.prod(loop.extent for loop in self.kept)
@@ -111,6 +111,17 @@ class _Reduction:
         if is_single and not has_rows and self.count > _CHUNK:
             return self._chunked(has_rows)
         return self._rows(self.kept) if has_rows else self._columns()
+
+    def _of_nothing(self) -> Routine:
+        """Without elements totals stay what they start from."""
+        if any(loop.extent == 0 for loop in self.kept):
+            return Routine()
+
+        def body(places: dict[Loop, Affine]) -> list[Statement]:
+            starts = [Set(total.wide, identity(total.operation, total.wide.dtype)) for total in self.totals]
+            return [*starts, *self._stores_kept(self._index(places), max(self.depth.values()))]
+
+        return Routine((Kernel("nothing", self._over_kept(body)),))
 
     # -- the parts of the body ------------------------------------------------------------------
 
