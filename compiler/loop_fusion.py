@@ -1,7 +1,7 @@
 """Fusion for targets that run a group of nodes as one loop nest: clusters with several results.
 
-A cluster works on one iteration space. Pointwise nodes join the cluster of their only users, results that
-are needed elsewhere included; so do reductions of one set of axes, and what reads them again where that is
+A cluster works on one iteration space. Pointwise nodes join the cluster of their first users, also where their
+results are needed later; so do reductions of one set of axes, and what reads them again where that is
 done line by line (softmax, layer norm); and one anchor, an op such as a convolution whose results are passed
 on element by element. Then reductions join what makes their operand, and each other.
 """
@@ -28,6 +28,11 @@ _CHEAP = frozenset(
     + ("masked", "where", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf")
     + ("logical_and", "logical_or", "logical_xor", "logical_not")
 )
+#: anchors whose time goes into arithmetic, so that what follows them is free
+_PRODUCTS = frozenset({"conv2d", "conv2d_input_grad", "matmul"})
+
+#: how many nodes below are looked at for one
+_NEAR = 16
 
 
 def cluster(graph: Graph, target: Target) -> list[Group]:
@@ -74,7 +79,7 @@ class _Clusters:
         for node in reversed(self.graph.nodes):
             if node.op.name == "input":
                 continue
-            home = self._only_home(node)
+            home = self._first_home(node)
             if home is None or len(home.nodes) >= self.target.fusion_limit or not self._joins(node, home):
                 home = _Cluster(node)
                 self.all[home] = None
@@ -82,10 +87,22 @@ class _Clusters:
                 home.nodes.append(node)
             self.home[node] = home
 
-    def _only_home(self, node: Node) -> _Cluster | None:
-        homes = {self.home[user] for user in self.graph.users[node]}
-        home = homes.pop() if len(homes) == 1 else None
-        return home if home is not None and home.space is not None and isinstance(node.type, Type) else None
+    def _first_home(self, node: Node) -> _Cluster | None:
+        """The cluster of a node's users, or of the first of them if all others come after that whole cluster."""
+        users = self.graph.users[node]
+        if not users or not isinstance(node.type, Type):
+            return None
+        home = self.home[min(users, key=self.index.__getitem__)]
+        if home.space is None:
+            return None
+        others = [user for user in users if self.home[user] is not home]
+        last = self.index[home.nodes[0]]
+        if others and (not isinstance(node.op, (Pointwise, Broadcast)) or any(self.index[u] < last for u in others)):
+            return None
+        return home
+
+    def _is_needed_elsewhere(self, node: Node, home: _Cluster) -> bool:
+        return node in self.roots or any(self.home[user] is not home for user in self.graph.users[node])
 
     def _joins(self, node: Node, home: _Cluster) -> bool:
         """Whether a node whose users are all in `home` can be computed there; makes room for it if so."""
@@ -95,7 +112,7 @@ class _Clusters:
             return self._pointwise_joins(node, home)
         if isinstance(node.op, Reduction):
             return self._reduction_joins(node, home)
-        if node.op.name not in self.target.anchors or node in self.roots:
+        if node.op.name not in self.target.anchors or self._is_needed_elsewhere(node, home):
             return False
         if home.anchor is not None or home.axes is not None or not home.is_wide(node):
             return False
@@ -105,11 +122,32 @@ class _Clusters:
     def _pointwise_joins(self, node: Node, home: _Cluster) -> bool:
         shape = node.aval.shape
         assert home.space is not None
+        is_reducing = home.axes is not None and self._is_needed_elsewhere(node, home)
+        if (home.anchor is not None or is_reducing) and any(self._could_head(source, node) for source in node.inputs):
+            return False
         if home.is_wide(node):
             return True
-        if node in self.roots or not broadcasts(shape, home.space):
+        if self._is_needed_elsewhere(node, home) or not broadcasts(shape, home.space):
             return False
         return _is_prefix(shape, home.space) or node.op.name in _CHEAP or _is_one(shape)
+
+    def _could_head(self, source: Node, node: Node) -> bool:
+        """Whether a product, directly or through pointwise nodes of its own, could head a cluster of `node` instead.
+
+        Of a sum of products each then adds its own, and what is done to a product costs no pass over memory.
+        """
+        stack = [(source, node)]
+        for _ in range(_NEAR):
+            if not stack:
+                break
+            below, user = stack.pop()
+            if below in self.roots or self.graph.users[below] != [user]:
+                continue
+            if below.op.name in _PRODUCTS and below.op.name in self.target.anchors:
+                return True
+            if isinstance(below.op, Pointwise):
+                stack += [(operand, below) for operand in below.inputs]
+        return False
 
     def _reduction_joins(self, node: Node, home: _Cluster) -> bool:
         assert isinstance(node.op, Reduction) and home.space is not None
@@ -259,7 +297,9 @@ def with_fused_nodes(graph: Graph, groups: Sequence[Group]) -> Graph:
     users, roots = graph.users, set(graph.roots)
     with building(builder):
         for group in groups:
-            places = [place for node in group for place in graph.origins.get(node, ())]
+            # The first place stands for the group: that of a node that may fail, if there is one.
+            ordered = sorted(group, key=lambda node: not node.can_fail)
+            places = [place for node in ordered for place in graph.origins.get(node, ())]
             builder.origin = tuple(dict.fromkeys(places))
             if len(group) == 1:
                 (node,) = group

@@ -8,7 +8,6 @@ each binding of sizes.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +179,7 @@ class _Watch:
         if level >= 3:
             _say(result.text())
         if folder:
-            _write(folder, f"{self.name}.{self.count:02}.{name}.txt", result.text())
+            flags.dump(folder, f"{self.name}.{self.count:02}.{name}.txt", result.text())
         self.count += 1
         return result
 
@@ -201,20 +200,10 @@ def _show(program: Program) -> None:
     if folder := flags.dump_folder():
         sizes = "_".join(f"{name}{size}" for name, size in program.binding.items())
         ending = f"{'.' + sizes if sizes else ''}.txt"
-        _write(folder, f"{program.name}.program{ending}", program.text())
+        flags.dump(folder, f"{program.name}.program{ending}", program.text())
         if program.code:
-            _write(folder, f"{program.name}.loops{ending}", code_text(program))
+            flags.dump(folder, f"{program.name}.loops{ending}", code_text(program))
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _write(folder: str, name: str, text: str) -> None:
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, safe), "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise ArgumentError(f"STATICNET_DUMP: cannot write into {folder!r} ({error.strerror}); name another") from error

@@ -137,9 +137,7 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def levels(
-    places: Sequence[Stretch], copy: Callable[[int], float], read: Callable[[int], float]
-) -> tuple[Level, ...]:
+def levels(places: Sequence[Stretch], copy: Callable[[int], float], read: Callable[[int], float]) -> tuple[Level, ...]:
     """Levels, given the seconds that it takes to copy so many bytes, and to read so many."""
     return tuple(
         Level(name, size, 2 * nbytes / copy(nbytes), 2 * nbytes / read(2 * nbytes)) for name, size, nbytes in places

@@ -126,10 +126,14 @@ class Groups:
         return found
 
 
-_KEYS: dict[str, Callable[[StepTime], str]] = {
-    "module": lambda entry: entry.module or "(no module)",
-    "op": lambda entry: entry.kind or entry.op,
-    "line": lambda entry: entry.line or "(no line)",
+#: what tells groups apart, and what they are called
+_KEYS: dict[str, tuple[Callable[[StepTime], object], Callable[[StepTime], str]]] = {
+    "module": (lambda entry: entry.module, lambda entry: entry.module or "(no module)"),
+    "op": (lambda entry: entry.kind or entry.op, lambda entry: entry.kind or entry.op),
+    "line": (
+        lambda entry: entry.origin and (entry.origin.file, entry.origin.line),
+        lambda entry: entry.line or "(no line)",
+    ),
 }
 
 
@@ -167,10 +171,11 @@ class Profile:
         """
         if what not in _KEYS:
             raise ArgumentError(f"a profile cannot be grouped by {what!r}; take 'module', 'op' or 'line'")
-        found: dict[str, list[StepTime]] = {}
+        key, name = _KEYS[what]
+        found: dict[object, list[StepTime]] = {}
         for entry in self.entries:
-            found.setdefault(_KEYS[what](entry), []).append(entry)
-        groups = [Group(name, tuple(entries)) for name, entries in found.items()]
+            found.setdefault(key(entry), []).append(entry)
+        groups = [Group(name(entries[0]), tuple(entries)) for entries in found.values()]
         return Groups(self, what, tuple(sorted(groups, key=lambda group: -group.seconds)))
 
     def text(self, rows: int = 20, width: int = 120) -> str:

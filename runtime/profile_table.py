@@ -9,7 +9,7 @@ from staticnet.runtime.profile import Group, Groups, Profile, StepTime
 from staticnet.runtime.segments import say
 
 #: the least that is left of a name that is cut off
-_LEAST = 16
+_LEAST = 12
 #: seconds from which a whole profile is told in milliseconds
 _LONG = 0.01
 
@@ -42,7 +42,7 @@ def profile_text(profile: Profile, rows: int, width: int) -> str:
         Column("step", [str(entry.step) for entry in shown] + [""] * len(sums)),
         Column("op", [entry.op for entry in shown] + [each.name for each in sums], False),
         *_figures([*shown, *sums], profile.seconds, unit),
-        Column("limit", limits + [_percent(each.of_limit) for each in sums], False),
+        *([Column("limit", limits + [_percent(each.of_limit) for each in sums], False)] if any(limits) else []),
         Column("result", ["x".join(map(str, entry.shape)) or "scalar" for entry in shown] + [""] * len(sums), False),
         Column("module, line", [_source(entry) for entry in shown] + [""] * len(sums), False),
     ]

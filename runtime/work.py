@@ -75,6 +75,4 @@ def _bytes(layout: Layout, itemsize: int) -> int:
     """Bytes of the elements that a layout reaches, those along axes that only repeat counted once."""
     if 0 in layout.shape:
         return 0
-    return itemsize * math.prod(
-        size for size, stride in zip(layout.shape, layout.strides, strict=True) if stride != 0
-    )
+    return itemsize * math.prod(size for size, stride in zip(layout.shape, layout.strides, strict=True) if stride != 0)

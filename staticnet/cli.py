@@ -83,13 +83,13 @@ def _is_own(file: str, caller: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="staticnet",
-        description="Train, judge, export, verify and draw models.",
+        description="Train, judge, export, verify, draw and profile models.",
         epilog=f"{TARGET}\n\n{DATA}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"staticnet {staticnet.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_train, _eval, _predict, _summary, _export, _verify, _draw, _info):
+    for add in (_train, _eval, _predict, _summary, _export, _verify, _draw, _profile, _info):
         add(commands)
     return parser
 
@@ -201,6 +201,22 @@ def _draw(commands: Any) -> None:
         help="as written, with the gradients of the training step, or as it runs (forward)",
     )
     parser.add_argument("--depth", type=int, help="draw modules that lie this deep as one box each")
+
+
+def _profile(commands: Any) -> None:
+    text = "Run a model on random inputs and print where the time goes, step by step."
+    parser = _command(commands, "profile", "profile:profile", text, TARGET)
+    _add_target(parser)
+    _add_inputs(parser)
+    parser.add_argument("--train", action="store_true", help="a training step instead of inference")
+    _add_loss(parser)
+    parser.add_argument("--size", metavar="NAME=N", action="append", default=[], help="an open size: batch=64 (32)")
+    parser.add_argument("--repeats", type=int, default=5, help="calls whose median is shown (5)")
+    parser.add_argument("--by", choices=["module", "op", "line"], help="group the steps")
+    parser.add_argument("--rows", type=int, default=20, help="the most rows of the table (20)")
+    parser.add_argument("--chrome", metavar="FILE", help="write a trace of one call for Chrome or Perfetto, as .json")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and inputs (0)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or auto (as configured, else cpu)")
 
 
 def _info(commands: Any) -> None:

@@ -32,6 +32,7 @@ from staticnet.runtime.backend import Backend
 from staticnet.runtime.devices import get_backend
 from staticnet.runtime.executor import Executor
 from staticnet.runtime.profile import Profile
+from staticnet.runtime.segments import Segment
 from staticnet.runtime.state import State, place
 from staticnet.sizes import as_bytes
 from staticnet.tracer import current_tracer, suspended
@@ -291,11 +292,31 @@ class CompiledFunction:
 
     @boundary
     def profile(self, *args: Any, repeats: int = 5) -> Profile:
-        """Run on arrays `repeats` times and report the time of each instruction; states change as by calls."""
+        """Run on arrays `repeats` times and report the median time of each step; states change as by calls."""
+        if repeats < 1:
+            raise ArgumentError(f"repeats = {repeats}: a profile is of at least one call")
         graph = self._graph_for(args, kinds_of(args))
         arrays, binding = graph.feeds.check(args)
         self.route = None
-        return graph.executor(binding).profile(arrays, repeats)
+        executor = graph.executor(binding)
+        executor.backend.limit_threads(config.num_threads)
+        return executor.profile(arrays, repeats)
+
+    @property
+    @boundary
+    def segments(self) -> tuple[Segment, ...]:
+        """How the program that ran last is cut: native calls of many steps, and steps that run in Python."""
+        return self.executor.segments
+
+    @boundary
+    def step_source(self, index: int, form: str = "loops") -> str:
+        """The generated code of a step of the program that ran last: its 'loops', 'llvm' or 'assembly'.
+
+        Raises ArgumentError for another form, for a step that there is not, and for one that runs as its op's kernel.
+        """
+        from staticnet.runtime.native.source import step_source
+
+        return step_source(self.program, index, form)
 
     @boundary
     def graph_at(self, stage: str) -> Graph:

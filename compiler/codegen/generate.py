@@ -16,6 +16,8 @@ from staticnet.compiler.ops.leaf import Identity
 from staticnet.compiler.program import Buffer, Generated, Instruction, Operand, Program
 
 _ALIGNMENT = 64
+#: what arrays are called in the text of kernels, where loop variables have names of one letter
+_SHORT = {"input": "in", "output": "out"}
 
 
 def with_code(program: Program, machine: Machine) -> Program:
@@ -52,6 +54,11 @@ def copies_code(program: Program, machine: Machine) -> tuple[Generated, ...]:
     return tuple(found) if all(each.routine is not None for each in found) else ()
 
 
+def code_of(program: Program, instruction: Instruction, machine: Machine) -> Generated:
+    """The code of one instruction of a program, described anew."""
+    return _generate(program, instruction, machine, {})
+
+
 def _generate(
     program: Program, instruction: Instruction, machine: Machine, known: dict[Any, Routine | None]
 ) -> Generated:
@@ -76,7 +83,7 @@ def _views(buffers: Sequence[Buffer], role: str) -> tuple[list[View], tuple[Oper
         below = 0 if 0 in layout.shape else sum(min(each, 0) for each in reach)
         above = 0 if 0 in layout.shape else sum(max(each, 0) for each in reach)
         size = 0 if 0 in layout.shape else above - below + 1
-        array = Array(f"{role[0]}{number}", buffer.type.dtype, size, role, number)
+        array = Array(f"{_SHORT[role]}{number}", buffer.type.dtype, size, role, number)
         views.append(View(array, Layout(layout.shape, layout.strides, -below)))
         operands.append(Operand(buffer.index, layout.offset + below))
     return views, tuple(operands)

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from staticnet.compiler import flags
 from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.ir import Graph
 from staticnet.compiler.program import Program
 from staticnet.compiler.target import NATIVE
 from staticnet.runtime.bound import Bound
 from staticnet.runtime.ceilings import Ceilings
-from staticnet.runtime.native import ceilings, host, recorded
+from staticnet.runtime.native import ceilings, host, recorded, source
 from staticnet.runtime.native.bound import NativeBound
 from staticnet.runtime.native.code import load_code
+from staticnet.runtime.native.guard import GuardedBound
 from staticnet.runtime.native.threads import pool
 from staticnet.runtime.numpy_backend import NumpyBackend
 
@@ -43,6 +45,7 @@ class NativeBackend(NumpyBackend):
         assert self.target.machine is not None
         try:
             code = load_code(program, self.target.machine)
+            source.show(program)
             if program.key is not None and program.loaded is None:
                 recorded.remember(program.key, program, code)
         except CompilerError as error:
@@ -51,7 +54,8 @@ class NativeBackend(NumpyBackend):
 
         def bind(*given: Any) -> Bound:
             workers = self.workers()
-            return NativeBound(*given, code=code, workers=pool().ensure(workers) if workers > 1 else 1)
+            kind = GuardedBound if flags.guard() else NativeBound
+            return kind(*given, code=code, workers=min(workers, pool().ensure(workers)))
 
         return bind
 

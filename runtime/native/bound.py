@@ -166,7 +166,8 @@ class NativeBound(Bound):
 
         def guarded() -> None:
             try:
-                call()
+                with np.errstate(all="ignore"):
+                    call()
             except StaticnetError as error:
                 raise self._at_origin(error, number) from None
 

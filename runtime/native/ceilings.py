@@ -44,7 +44,7 @@ _WORTH_TIMING = 8 << 20
 def ceilings(threads: int) -> Ceilings:
     """With one thread and with so many; measured once a process, which takes about a tenth of a second."""
     machine = host.machine()
-    threads = pool().ensure(threads) if threads > 1 else 1
+    threads = min(threads, pool().ensure(threads))
     bench = _Bench(machine, threads)
     one = bench.rates(1)
     every = bench.rates(threads).chosen(one, max) if threads > 1 else one
@@ -114,9 +114,7 @@ def _read(lanes: int) -> Kernel:
     x, y = Array("x", float32, 1 << 30, "input"), Array("y", float32, 1 << 30, "output")
     sums = [Register(f"sum{number}", float32) for number in range(_CHAINS)]
     run = unit * (_CHAINS * _RUN * lanes) + depth * (_CHAINS * lanes) + lane
-    adding = [
-        Set(each, add(each.value, Load(float32, x, run + number * lanes))) for number, each in enumerate(sums)
-    ]
+    adding = [Set(each, add(each.value, Load(float32, x, run + number * lanes))) for number, each in enumerate(sums)]
     body: tuple[Statement, ...] = (
         *(Set(each, const(0, float32)) for each in sums),
         For(depth, _RUN, tuple(adding)),

@@ -140,6 +140,15 @@ def compile_object(symbol: str, text: str, machine: Machine) -> bytes:
 
     Raises CompilerError for text that LLVM refuses.
     """
+    return _compile(symbol, text, machine, is_object=True)
+
+
+def assembly(symbol: str, text: str, machine: Machine) -> str:
+    """The assembly of one module's LLVM IR; raises CompilerError for text that LLVM refuses."""
+    return _compile(symbol, text, machine, is_object=False).decode()
+
+
+def _compile(symbol: str, text: str, machine: Machine, *, is_object: bool) -> bytes:
     import llvmlite.binding as llvm
     from llvmlite.binding import ffi
 
@@ -151,7 +160,7 @@ def compile_object(symbol: str, text: str, machine: Machine) -> bytes:
                 raise CompilerError(f"LLVM does not take the text of {symbol}: {fault}")
             if verify():
                 _verify(symbol, module, library)
-            buffer = library.LLVMPY_TargetMachineEmitToMemory(target, module, 1, fault)
+            buffer = library.LLVMPY_TargetMachineEmitToMemory(target, module, int(is_object), fault)
             if not buffer:
                 raise CompilerError(f"LLVM cannot compile {symbol}: {fault}")
         try:

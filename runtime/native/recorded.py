@@ -43,7 +43,8 @@ class _Record:
 
 def key_of(graph: Graph, binding: Mapping[str, int], target: Target, budget: int | None) -> str | None:
     """What a program is filed under; None where the environment wants every stage to run, or source is not ours."""
-    if flags.verify() or flags.debug_level() or flags.dump_folder() or target.machine is None or not _is_ours(graph):
+    is_watched = flags.verify() or flags.guard() or flags.debug_level() or flags.dump_folder()
+    if is_watched or target.machine is None or not _is_ours(graph):
         return None
     places = [(position, graph.origins[node]) for position, node in enumerate(graph.nodes) if node in graph.origins]
     parts = (

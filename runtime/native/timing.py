@@ -6,7 +6,7 @@ Python is no nearer to the kernels than in any other run, so what takes a micros
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,101 +29,118 @@ class Timing:
 
     def __init__(self, bound: NativeBound):
         self.bound = bound
-        self._clock, self._clock_cost = clock(), clock_cost()
         count = len(bound.program.instructions)
-        self._entries: dict[int, list[int]] = {}
+        entries: dict[int, list[int]] = {}
         for number, entry in enumerate(bound.code.entries):
             # Copies of states come last, as instructions beyond the last.
-            self._entries.setdefault(min(entry.instruction, count), []).append(number)
-        self._begins, self._ends = np.zeros(count), np.zeros(count)
-        self._started = self._spent = 0.0
-        self._parts: list[Callable[[], None]] = []
-        run: list[int] = []
+            entries.setdefault(min(entry.instruction, count), []).append(number)
+        self._parts: list[_Native | _Python] = []
+        together: list[int] = []
         for number in range(count):
             if bound.runs_natively(number):
-                run.append(number)
+                together.append(number)
                 continue
-            self._add_native(run)
-            self._parts.append(self._python(number))
-            run = []
-        self._add_native(run, self._entries.get(count, []))
+            if together:
+                self._parts.append(_Native(bound, together, entries))
+            self._parts.append(_Python(bound, number))
+            together = []
+        if together or count in entries:
+            self._parts.append(_Native(bound, together, entries, entries.get(count, [])))
 
     def run(self, feeds: Sequence[np.ndarray]) -> Times:
         """One run; its results are thrown away, states change."""
-        self._spent = 0.0
-        self._started = time.perf_counter()
-        self.bound.begin(feeds)
-        ready = time.perf_counter() - self._started
+        bound, now, parts = self.bound, time.perf_counter, self._parts
+        started = now()
+        bound.begin(feeds)
+        ready = now()
         with np.errstate(all="ignore"):
-            for part in self._parts:
-                part()
-        self.bound.end()
-        finished = time.perf_counter() - self._started
-        return Times(ready, tuple(self._begins.tolist()), tuple(self._ends.tolist()), finished, self._spent)
+            for part in parts:
+                part.run()
+        bound.end()
+        finished = now()
+        begins: list[float] = []
+        ends: list[float] = []
+        spent = 2 * clock_cost()
+        for part in parts:
+            spent += part.tell(started, begins, ends)
+        return Times(ready - started, tuple(begins), tuple(ends), finished - started, spent)
 
-    def _python(self, number: int) -> Callable[[], None]:
-        call = self.bound.calls[number]
 
-        def run() -> None:
-            began = time.perf_counter()
-            try:
-                call()
-            except StaticnetError as error:
-                raise self.bound._at_origin(error, number) from None
-            seconds = max(time.perf_counter() - began - self._clock_cost, 0.0)
-            self._begins[number] = began - self._started
-            self._ends[number] = self._begins[number] + seconds
-            self._spent += self._clock_cost
+class _Python:
+    """An instruction that runs as its op's kernel."""
 
-        return run
+    def __init__(self, bound: NativeBound, number: int):
+        self._bound, self._number, self._call = bound, number, bound.calls[number]
+        self._before = self._after = 0.0
 
-    def _add_native(self, numbers: Sequence[int], copies: Sequence[int] = ()) -> None:
-        """Instructions as one job, a tick before each and after all; then the entries `copies`, and the last tick."""
-        if not numbers and not copies:
-            return
-        ticks = np.zeros(len(numbers) + 2, np.int64)
-        pointers = ticks.ctypes.data + 8 * np.arange(len(ticks), dtype=np.int64)
-        stamps = driver.table(tick_entries(pointers))
-        rows, owners = [], []
+    def run(self) -> None:
+        self._before = time.perf_counter()
+        try:
+            self._call()
+        except StaticnetError as error:
+            raise self._bound._at_origin(error, self._number) from None
+        self._after = time.perf_counter()
+
+    def tell(self, started: float, begins: list[float], ends: list[float]) -> float:
+        """Add when it began and ended; gives what the clock took."""
+        cost = clock_cost()
+        begins.append(self._before - started)
+        ends.append(max(self._after - started - cost, begins[-1]))
+        return 2 * cost
+
+
+class _Native:
+    """Instructions as one job, with a tick before each and one after; then the entries `copies`, and the last tick."""
+
+    def __init__(
+        self,
+        bound: NativeBound,
+        numbers: Sequence[int],
+        entries: Mapping[int, Sequence[int]],
+        copies: Sequence[int] = (),
+    ):
+        self._bound = bound
+        self._ticks = np.zeros(len(numbers) + 2, np.int64)
+        self._pointers = self._ticks.ctypes.data + 8 * np.arange(len(self._ticks), dtype=np.int64)
+        stamps = driver.table(tick_entries(self._pointers))
+        rows: list[np.ndarray] = []
+        #: for each row the instruction that it belongs to
+        self._owners: list[int] = []
         for order, number in enumerate(numbers):
-            own = self._rows(self._entries.get(number, []))
+            own = self._rows(entries.get(number, ()))
             rows += [stamps[order : order + 1], own]
-            owners += [number] * (1 + len(own))
+            self._owners += [number] * (1 + len(own))
         rows += [stamps[-2:-1], self._rows(copies), stamps[-1:]]
-        self._parts.append(self._native(np.concatenate(rows), owners, numbers, ticks, pointers))
+        self._job = self._ready(np.concatenate(rows))
+        self._before = self._after = 0.0
 
     def _rows(self, entries: Sequence[int]) -> np.ndarray:
         """The driver's rows of some entries; what comes after them waits for the last."""
-        rows = self.bound._rows[np.array(entries, np.intp)]
+        rows = self._bound._rows[np.array(entries, np.intp)]
         rows[-1:, _FLAGS] &= ~INDEPENDENT
         return rows
 
-    def _native(
-        self,
-        rows: np.ndarray,
-        owners: Sequence[int],
-        numbers: Sequence[int],
-        ticks: np.ndarray,
-        pointers: np.ndarray,
-    ) -> Callable[[], None]:
-        bound = self.bound
-        is_shared = bound.workers > 1 and bool((rows[:, _EXTENT] > rows[:, _GRAIN]).any())
-        workers = bound.workers if is_shared else 1
-        job = driver.Job(rows, 0, len(rows), pool=pool().address if is_shared else 0, workers=workers)
-        own = slice(numbers[0], numbers[-1] + 1) if numbers else slice(0, 0)
-        seconds, cost = self._clock.seconds, self._clock.cost
+    def _ready(self, rows: np.ndarray) -> driver.Job:
+        is_shared = self._bound.workers > 1 and bool((rows[:, _EXTENT] > rows[:, _GRAIN]).any())
+        if not is_shared:
+            return driver.Job(rows, 0, len(rows))
+        return driver.Job(rows, 0, len(rows), pool=pool().address, workers=self._bound.workers)
 
-        def run(kept: np.ndarray = pointers) -> None:  # the job leads into this memory
-            before = time.perf_counter()
-            failed = job.run()
-            after = time.perf_counter()
-            if failed >= 0:
-                bound._refuse(owners[failed])
-            # Entering a job takes about as long as leaving it: the ticks lie in the middle.
-            whole = (ticks[-1] - ticks[0]) * seconds
-            first = (before + after - whole) / 2 - self._started
-            self._begins[own] = first + (ticks[:-2] - ticks[0]) * seconds
-            self._ends[own] = self._begins[own] + np.maximum(np.diff(ticks[:-1]) - cost, 0.0) * seconds
-            self._spent += len(ticks) * cost * seconds
+    def run(self) -> None:
+        self._before = time.perf_counter()
+        failed = self._job.run()
+        self._after = time.perf_counter()
+        if failed >= 0:
+            self._bound._refuse(self._owners[failed])
 
-        return run
+    def tell(self, started: float, begins: list[float], ends: list[float]) -> float:
+        """Add when each began and ended; gives what the clocks took."""
+        tick = clock()
+        seconds = (self._ticks - self._ticks[0]) * tick.seconds
+        # Entering a job takes about as long as leaving it: the ticks lie in the middle.
+        first = (self._before + self._after - seconds[-1]) / 2 - started
+        lengths = np.maximum(np.diff(seconds[:-1]) - tick.cost * tick.seconds, 0.0)
+        own = first + seconds[:-2]
+        begins += own.tolist()
+        ends += (own + lengths).tolist()
+        return 2 * clock_cost() + len(self._ticks) * tick.cost * tick.seconds

@@ -40,7 +40,7 @@ def export(given: argparse.Namespace) -> int:
     model = load_model(given)
     specs = input_specs(given, model)
     if Path(given.out).suffix.lower() in SUFFIXES:
-        files = export_native(model, given.out, *specs, sizes=_bound(given.size), cpu=given.cpu)
+        files = export_native(model, given.out, *specs, sizes=bound_sizes(given.size), cpu=given.cpu)
         print(*files, sep="\n")
         return 0
     if given.size:
@@ -49,7 +49,7 @@ def export(given: argparse.Namespace) -> int:
     return 0
 
 
-def _bound(texts: list[str]) -> dict[str, int]:
+def bound_sizes(texts: list[str]) -> dict[str, int]:
     """The sizes that --size gives, as `batch=1`."""
     parts = [text.partition("=") for text in texts]
     wrong = [text for text, (name, _, size) in zip(texts, parts, strict=True) if not (name and size.isdecimal())]
@@ -71,7 +71,7 @@ def draw(given: argparse.Namespace) -> int:
     model = load_model(given)
     specs = input_specs(given, model)
     if given.stage == "backward":
-        what: Any = _train_step(given, model, specs)
+        what: Any = train_step(given, model, specs)
     else:
         model.eval()
         what = trace(model, *specs) if given.stage == "forward" else compile(model, *specs)
@@ -79,7 +79,7 @@ def draw(given: argparse.Namespace) -> int:
     return 0
 
 
-def _train_step(given: argparse.Namespace, model: Module, specs: tuple[TensorSpec, ...]) -> TrainStep:
+def train_step(given: argparse.Namespace, model: Module, specs: tuple[TensorSpec, ...]) -> TrainStep:
     """A training step with plain gradient descent, on targets such as the loss wants."""
     output = trace(model, *specs).outputs[0].aval
     if given.loss == "cross-entropy":

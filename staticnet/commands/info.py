@@ -66,13 +66,11 @@ def _native() -> dict[str, Any]:
     from staticnet.runtime.native import cache, host
 
     try:
-        hindrance = host.hindrance()
-        kept = cache.configured()
+        hindrance, machine, kept = host.hindrance(), host.machine(), cache.configured()
     except ArgumentError as error:
         return {"available": False, "reason": error.message}
     if hindrance is not None:
         return {"available": False, "reason": f"{hindrance}; programs run as NumPy kernels"}
-    machine = host.machine()
     files, nbytes = kept.contents() if kept else (0, 0)
     return {
         "available": True,

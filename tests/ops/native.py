@@ -23,6 +23,8 @@ from staticnet.runtime.native.driver import entry_symbol, wrap
 #: watched bytes before and behind each array
 ZONE = 192
 POISON = 0xFF
+#: around results: what is read around operands, and written on, is seen
+_BESIDE = 0x5A
 
 #: ops that run as their cards' kernels under the native backend too, and why
 NO_NATIVE: dict[str, str] = {}
@@ -54,12 +56,14 @@ class Spot:
         return self.memory[keep].tobytes()
 
 
-def spot(shape: Sequence[int], dtype: Any, order: Sequence[int] | None = None, shift: int = 0) -> Spot:
+def spot(
+    shape: Sequence[int], dtype: Any, order: Sequence[int] | None = None, shift: int = 0, fill: int = POISON
+) -> Spot:
     """A packed array, its axes from slowest to fastest in `order`, that begins `shift` elements after a cache line."""
     dtype = np.dtype(dtype)
     layout = Layout.dense(tuple(shape), None if order is None else tuple(order))
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.full(2 * ZONE + 128 + size, POISON, np.uint8)
+    memory = np.full(2 * ZONE + 128 + size, fill, np.uint8)
     start = ZONE + -(address(memory) + ZONE) % 64 + shift * dtype.itemsize
     flat = memory[start : start + size].view(dtype)
     strides = [stride * dtype.itemsize for stride in layout.strides]
@@ -83,7 +87,7 @@ class NativeOp:
     ):
         self.op, self.arrays = op, arrays
         orders = orders or [None] * len(types)
-        self.outs = [spot(t.shape, t.dtype.numpy, o, shift) for t, o in zip(types, orders, strict=True)]  # type: ignore[arg-type]
+        self.outs = [spot(t.shape, t.dtype.numpy, o, shift, _BESIDE) for t, o in zip(types, orders, strict=True)]  # type: ignore[arg-type]
         inputs = [_view(array, "input", number) for number, array in enumerate(arrays)]
         outputs = [_view(out.seen, "output", number) for number, out in enumerate(self.outs)]
         self.addresses = {view.array: address for view, address in (*inputs, *outputs)}

@@ -13,8 +13,13 @@ from staticnet.compiler.evaluate import evaluate
 from staticnet.compiler.ir import Graph, Node, Op, Type, leaves
 from staticnet.compiler.lowering import lower
 from staticnet.compiler.ops.base import Pointwise
+from staticnet.compiler.pipeline import pipeline
 from staticnet.compiler.target import NATIVE
 from staticnet.runtime.native import host
+from staticnet.runtime.native.backend import native_backend
+from staticnet.runtime.native.code import load_code
+from staticnet.runtime.native.guard import GuardedBound
+from staticnet.runtime.native.threads import pool
 from tests.ops.harness import LAYOUTS, assert_close, assert_same_bits, build, draw, garbage, lay_out, reference
 from tests.ops.native import NO_NATIVE, NativeOp, Refused, distance, spot
 from tests.ops.table import SIZES, Row
@@ -81,13 +86,17 @@ def check_native_program(row: Row, rng: np.random.Generator) -> None:
     _need_native()
     arrays, case = draw(row, rng), build(row, sizes=None if row.symbolic else SIZES)
     backend = native_backend()
+    assert backend.target.machine is not None
     program = pipeline(Graph(case.inputs, case.results), dict(SIZES) if row.symbolic else {}, backend.target)
+    code, constants = load_code(program, backend.target.machine), [np.array(value) for value in program.constants]
     expected = reference(row, arrays)
-    for threads in (1, 2):
-        bound = GuardedBound(
-            program, backend, (), [np.array(c) for c in program.constants], code=backend.code(program), workers=threads
-        )
-        assert_close(bound.run(arrays), expected, max(row.rtol, 2e-6), max(row.atol, 1e-6), f"{threads} threads")
+    results = [
+        GuardedBound(program, backend, (), constants, code=code, workers=pool().ensure(workers)).run(arrays)
+        for workers in (1, 2)
+    ]
+    assert_close(results[0], expected, max(row.rtol, 2e-6), max(row.atol, 1e-6))
+    for one, other in zip(*results, strict=True):
+        assert_same_bits(one, other, "one worker and two")
 
 
 def _need_native() -> None:

@@ -2,7 +2,8 @@
 
 `test_table.py` walks the rows and tests each in every way: shape rule on concrete and symbolic sizes,
 kernel against a plain NumPy reference, kernel against expansion, no hidden allocations, gradients of
-first and second order against finite differences, ONNX against onnxruntime, the stand-in device.
+first and second order against finite differences, ONNX against onnxruntime, the stand-in device, native code
+against the kernel and the whole row as a native program.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from staticnet.compiler import evaluate as evaluation
 from staticnet.compiler.autodiff import gradients
 from staticnet.compiler.errors import ExportError
 from staticnet.compiler.ir import REGISTRY, Graph, Node, has_rule
-from staticnet.compiler.ops.base import F
+from staticnet.compiler.ops.base import F, Pointwise
 from tests import standin
 from tests.ops.harness import (
     LAYOUTS,
@@ -33,6 +33,7 @@ from tests.ops.harness import (
     run_measured,
     values_of,
 )
+from tests.ops.native_checks import check_native, check_native_program, check_native_values
 from tests.ops.slopes import Gradient, compare_slopes, uniform, why_no_gradient
 from tests.ops.table import SIZES, Row
 
@@ -282,6 +283,9 @@ CHECKS: dict[str, Callable[[Row, np.random.Generator], None]] = {
     "device": check_device,
     "onnx": check_onnx,
     "refused": check_refused,
+    "native": check_native,
+    "native_values": check_native_values,
+    "native_program": check_native_program,
 }
 
 
@@ -294,6 +298,8 @@ def applies(name: str, row: Row) -> bool:
         return bool(card.in_place)
     if name == "expansion":
         return has_rule(card, "expand") and (has_rule(card, "kernel") or has_rule(card, "grad"))
+    if name == "native_values":
+        return issubclass(card, Pointwise)
     return {"symbolic": row.symbolic, "second": row.second, "onnx": row.onnx, "refused": not row.onnx}.get(name, True)
 
 

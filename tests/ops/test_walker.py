@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from staticnet.compiler import dtypes
+from staticnet.compiler.codegen.loops import nest
+from staticnet.compiler.codegen.loops.form import For, const
+from staticnet.compiler.codegen.loops.operations import apply, select
+from staticnet.compiler.codegen.loops.pointwise import MEANINGS
+from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.ir import REGISTRY, Type
+from staticnet.compiler.ops.arithmetic import Floor, Square
 from staticnet.compiler.ops.base import F
+from staticnet.compiler.ops.transcendental import Exp
+from staticnet.runtime.native import host
 from tests.ops.table import Arg, Row
 from tests.ops.test_table import CHECKS
 
@@ -92,3 +100,50 @@ def test_a_broken_card_is_found(what: str, rng: np.random.Generator, monkeypatch
     monkeypatch.setattr(REGISTRY[row.ops[0]], rule, broken)
     with pytest.raises((AssertionError, TypeError, ValueError)):
         check(row, rng)
+
+
+def times(factor: float) -> Any:
+    return lambda op, *operands: apply("multiply", plain(op, *operands), const(factor, operands[0].dtype))
+
+
+def plain(op: Any, *operands: Any) -> Any:
+    return apply(op.name, *operands)
+
+
+def nan_is_zero(op: Any, x: Any) -> Any:
+    return select(apply("isnan", x), const(0, x.dtype), apply("exp", x))
+
+
+def positive_zero(op: Any, x: Any) -> Any:
+    return apply("add", x, const(0, x.dtype))
+
+
+#: check, row, card, what it wrongly means as native code
+WRONG = {
+    "three units in the last place": ("native", SQUARE, Square, times(1 + 3 * 2.0**-23)),
+    "that of the whole program": ("native_program", SQUARE, Square, times(1.01)),
+    "NaN": ("native_values", EXP, Exp, nan_is_zero),
+    "the sign of zero": ("native_values", Row("floor", ("floor",), F.floor, (X,), np.floor), Floor, positive_zero),
+    "no code at all": ("native", SQUARE, Square, lambda op, x: None),
+}
+
+
+@pytest.mark.skipif(not host.available(), reason="no native code on this machine")
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_native_code_is_found(what: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, row, card, wrong = WRONG[what]
+    CHECKS[name](row, rng)
+    monkeypatch.setitem(MEANINGS, card, wrong)
+    with pytest.raises(AssertionError):
+        CHECKS[name](row, rng)
+
+
+@pytest.mark.skipif(not host.available(), reason="no native code on this machine")
+@pytest.mark.parametrize("name", ["native", "native_program"])
+def test_native_code_that_writes_beside_its_result_is_found(
+    name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One element more than there are."""
+    monkeypatch.setattr(nest, "For", lambda var, extent, body, kind="serial": For(var, extent + 1, body, kind))
+    with pytest.raises((AssertionError, CompilerError), match="wrote"):
+        CHECKS[name](EXP, rng)

@@ -401,43 +401,6 @@ def test_info(run):
     assert found["config"]["check_finite"] is False
 
 
-@pytest.mark.skipif(not host.available(), reason="no native code on this machine")
-def test_info_on_native_code(run, folder, monkeypatch):
-    monkeypatch.setenv("STATICNET_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("STATICNET_NUM_THREADS", "3")
-    monkeypatch.setenv("STATICNET_CPU", "generic")
-    config.reset()
-    assert "(STATICNET_CPU=generic), vectors of 128 bits, 3 threads\n" in fine(run("info"))
-    empty = json.loads(fine(run("info --json")))["native"]
-    store = cache.configured()
-    store.write({"a": b"1234", "b": b"12"})
-    full = json.loads(fine(run("info --json")))["native"]
-    assert full["available"] and full["processor"] == host.machine().name and full["level"] == "generic"
-    assert empty["cache"] == {"folder": str(folder / "cache" / "native"), "files": 0, "bytes": 0, "limit": store.limit}
-    assert full["cache"]["files"] == 2
-    assert full["cache"]["bytes"] == sum(path.stat().st_size for path in store.folder.iterdir())
-    monkeypatch.setenv("STATICNET_CACHE", "0")
-    assert "\ncode cache: off\n" in fine(run("info"))
-
-
-@pytest.mark.parametrize(
-    "variable, value, reason",
-    [
-        ("STATICNET_NATIVE", "0", "STATICNET_NATIVE=0 turns it off; programs run as NumPy kernels"),
-        ("STATICNET_CPU", "pentium", "STATICNET_CPU = 'pentium': on "),
-        ("STATICNET_CACHE_SIZE", "big", "STATICNET_CACHE_SIZE = 'big': it takes bytes"),
-    ],
-)
-def test_info_says_why_there_is_no_native_code(run, monkeypatch, variable, value, reason):
-    monkeypatch.setenv(variable, value)
-    host._hindrance.cache_clear()
-    try:
-        assert f"\nCPU: no native code: {reason}" in fine(run("info"))
-        assert json.loads(fine(run("info --json")))["native"]["available"] is False
-    finally:
-        host._hindrance.cache_clear()
-
-
 @pytest.mark.parametrize(
     "text, shape, dtype, name",
     [

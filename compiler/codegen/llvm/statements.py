@@ -48,13 +48,20 @@ class Statements(ABC):
         """Print a loop inside the outer one."""
 
     def block(self, body: Sequence[Statement]) -> None:
-        for statement in body:
-            if isinstance(statement, For):
+        ahead: dict[int, Operand] = {}
+        for place, statement in enumerate(body):
+            if isinstance(statement, Store):
+                # Where one is stored an operand of the next may lie: all are known before any is stored.
+                for later, other in enumerate(body[place:], place):
+                    if not isinstance(other, Store) or other.guard:
+                        break
+                    if later not in ahead:
+                        ahead[later] = self.values.print(other.value)
+                self.store(statement, ahead.get(place))
+            elif isinstance(statement, For):
                 self.loop(statement)
             elif isinstance(statement, If):
                 self.branch(statement)
-            elif isinstance(statement, Store):
-                self.store(statement)
             elif isinstance(statement, Set):
                 self.registers.set(statement.register, statement.index, self.values.print(statement.value))
             elif isinstance(statement, Accumulate):
@@ -62,12 +69,12 @@ class Statements(ABC):
             else:
                 self.fail(statement)
 
-    def store(self, statement: Store) -> None:
+    def store(self, statement: Store, known: Operand | None = None) -> None:
         condition, mask = self.context.holds(statement.guard)
         if condition.text == "false":
             return
         with self.perhaps(condition.text):
-            value = self.values.print(statement.value)
+            value = known or self.values.print(statement.value)
             offset = self.values.print(statement.offset) if statement.offset is not None else None
             self.memory.store(statement, value, offset, mask)
 

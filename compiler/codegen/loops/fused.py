@@ -19,14 +19,17 @@ from staticnet.compiler.codegen.loops.form import (
     store,
 )
 from staticnet.compiler.codegen.loops.nest import emit, plan_nest
+from staticnet.compiler.codegen.loops.operations import apply, multiply
 from staticnet.compiler.codegen.loops.pointwise import meaning, refusals
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.ir import Builder, Graph, Node, Op, Type, building
+from staticnet.compiler.ops.arithmetic import Divide, Masked, Subtract, Where
 from staticnet.compiler.ops.base import Pointwise
 from staticnet.compiler.ops.fused import Fused
 from staticnet.compiler.ops.leaf import Constant, Input, make_input
-from staticnet.compiler.ops.reduce import Reduction
+from staticnet.compiler.ops.reduce import Max, Reduction, Sum
 from staticnet.compiler.ops.shape import Broadcast
+from staticnet.compiler.ops.transcendental import Exp
 
 
 class Unknown(Exception):
@@ -53,6 +56,9 @@ class Body:
             found = const(node.op.value.reshape(())[()], node.aval.dtype)
         else:
             operands = [self.value(source, index, known) for source in node.inputs]
+            if _is_share_of_sum(node):
+                # One reciprocal a line for a division an element: at most an ulp apart, as the sum is at least 1.
+                return known.setdefault(node, multiply(operands[0], apply("reciprocal", operands[1])))
             made = meaning(node.op, *operands) if isinstance(node.op, (Pointwise, Broadcast)) else None
             if made is None:
                 raise Unknown(node.op.name)
@@ -73,6 +79,24 @@ class Body:
         """The strides of a view along the axes of the space: 0 where it is broadcast."""
         own = [0 if size == 1 else stride for size, stride in zip(view.shape, view.strides, strict=True)]
         return (*(0,) * (rank - view.ndim), *own)
+
+
+def _is_share_of_sum(node: Node) -> bool:
+    """Whether a node is e / sum(e) with e = exp(x - max x): a softmax, whose largest e is 1."""
+    if not isinstance(node.op, Divide):
+        return False
+    share, total = node.inputs
+    if not isinstance(total.op, Sum) or total.inputs[0] is not share or not isinstance(share.op, Exp):
+        return False
+    shifted = share.inputs[0]
+    return isinstance(shifted.op, Subtract) and _follows_maximum(shifted.inputs[1])
+
+
+def _follows_maximum(node: Node) -> bool:
+    """Whether a value is a largest element, infinities replaced."""
+    while isinstance(node.op, (Masked, Where)):
+        node = node.inputs[0] if isinstance(node.op, Masked) else node.inputs[-1]
+    return isinstance(node.op, Max)
 
 
 @describes(Fused)
