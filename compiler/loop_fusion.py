@@ -331,15 +331,16 @@ def _again(builder: Builder, node: Node, inputs: list[Node]) -> Node:
 
 
 def _closed(group: Group, results: Sequence[Node]) -> tuple[Graph, list[Node]]:
-    """The body of a group, and what its inputs stand for; numbers known now become part of it."""
+    """The body of a group, and what its inputs stand for; numbers known now become part of it, but for an anchor's."""
     inside: dict[Node, Node] = {}
     operands: list[Node] = []
+    anchored = {source for node in group if not isinstance(node.op, (Pointwise, Broadcast)) for source in node.inputs}
     with building(Builder()) as builder:
         for node in group:
             for source in node.inputs:
                 if source in inside:
                     continue
-                if isinstance(source.op, Constant) and source.op.value.size == 1:
+                if isinstance(source.op, Constant) and source.op.value.size == 1 and source not in anchored:
                     inside[source] = builder.make(source.op, (), source.type)
                 else:
                     inside[source] = make_input(f"x{len(operands)}", source.aval)

@@ -10,6 +10,7 @@ from staticnet.compiler.program import Program
 from staticnet.runtime import changes
 from staticnet.runtime.backend import Backend
 from staticnet.runtime.bound import Bound
+from staticnet.runtime.ceilings import Ceilings
 from staticnet.runtime.interrupts import undisturbed
 from staticnet.runtime.locks import StateLock
 from staticnet.runtime.profile import Profile
@@ -67,16 +68,15 @@ class Executor:
 
     def profile(self, feeds: Sequence[np.ndarray], repeats: int = 5) -> Profile:
         """The median of `repeats` runs by the clock; states end as after that many calls."""
-        return self._guarded(self._timed, feeds, repeats)
+        return self._guarded(self._timed, feeds, repeats, self.backend.ceilings())
 
-    def _timed(self, feeds: Sequence[np.ndarray], repeats: int) -> Profile:
+    def _timed(self, feeds: Sequence[np.ndarray], repeats: int, ceilings: Ceilings | None) -> Profile:
         from staticnet.runtime.profiler import profile_of
 
         bound = self._borrow()
         self._note_writes()
         try:
-            rounds = [bound.run_timed(feeds) for _ in range(repeats)]
-            return profile_of(bound, rounds, self.backend.ceilings())
+            return profile_of(bound, [bound.run_timed(feeds) for _ in range(repeats)], ceilings)
         finally:
             self._give_back(bound)
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from staticnet.runtime.profile import Group, Groups, Profile, StepTime
 from staticnet.runtime.segments import say
 
-#: the least that is left of a name that is cut off
-_LEAST = 12
+SOURCE = "module, line"
+#: the least that is left of a text that is cut off, and a length to which it may keep the room it wants
+_LEAST, _LONG_TEXT = 12, 40
 #: seconds from which a whole profile is told in milliseconds
 _LONG = 0.01
 
@@ -44,9 +45,9 @@ def profile_text(profile: Profile, rows: int, width: int) -> str:
         *_figures([*shown, *sums], profile.seconds, unit),
         *([Column("limit", limits + [_percent(each.of_limit) for each in sums], False)] if any(limits) else []),
         Column("result", ["x".join(map(str, entry.shape)) or "scalar" for entry in shown] + [""] * len(sums), False),
-        Column("module, line", [_source(entry) for entry in shown] + [""] * len(sums), False),
+        Column(SOURCE, [_source(entry) for entry in shown] + [""] * len(sums), False),
     ]
-    return "\n".join(lines + _table(_fitted(columns, width, {"op": 0.55, "module, line": 0.45})))
+    return "\n".join(lines + _table(_fitted(columns, width, SOURCE, "op")))
 
 
 def groups_text(groups: Groups, rows: int, width: int) -> str:
@@ -64,7 +65,7 @@ def groups_text(groups: Groups, rows: int, width: int) -> str:
         Column("of limit", [_percent(group.of_limit) for group in every]),
         Column("slowest step", [f"{each.slowest.step} {each.slowest.op}" for each in shown] + [""] * len(sums), False),
     ]
-    fitted = _fitted(columns, width, {groups.what: 0.5, "slowest step": 0.5})
+    fitted = _fitted(columns, width, groups.what, "slowest step")
     return "\n".join([*_head(profile), "", *_table(fitted)])
 
 
@@ -131,21 +132,15 @@ def _source(entry: StepTime) -> str:
 # -- layout -------------------------------------------------------------------------------------
 
 
-def _fitted(columns: Sequence[Column], width: int, elastic: dict[str, float]) -> list[Column]:
-    """Columns in lines no longer than `width`: of those named the longest texts are cut off, by their shares."""
-    spare = width - sum(column.width + _gap(column) for column in columns if column.title not in elastic)
-    spare -= sum(_gap(column) for column in columns if column.title in elastic)
-    wanted = {column.title: column.width for column in columns if column.title in elastic}
-    room = dict(wanted)
-    if sum(wanted.values()) > spare:
-        room = {title: max(_LEAST, int(spare * share)) for title, share in elastic.items()}
-        for title, other in (tuple(elastic), tuple(elastic)[::-1]):
-            if wanted[title] < room[title]:  # what one does not need is the other's
-                room[title], room[other] = wanted[title], max(_LEAST, spare - wanted[title])
+def _fitted(columns: Sequence[Column], width: int, first: str, other: str) -> list[Column]:
+    """Columns in lines no longer than `width`: texts in two of them are cut off, those in `first` only when long."""
+    wanted = {column.title: column.width for column in columns}
+    spare = width - sum(_gap(column) + column.width for column in columns) + wanted[first] + wanted[other]
+    room = {first: max(_LEAST, min(wanted[first], _LONG_TEXT, spare - _LONG_TEXT // 2))}
+    room[other] = max(_LEAST, min(wanted[other], spare - room[first]))
+    room[first] = max(room[first], min(wanted[first], spare - room[other]))
     return [
-        column._replace(cells=[_cut(cell, room[column.title], column.title) for cell in column.cells])
-        if column.title in elastic
-        else column
+        column._replace(cells=[_cut(cell, room.get(column.title, len(cell)), column.title) for cell in column.cells])
         for column in columns
     ]
 
@@ -154,7 +149,7 @@ def _cut(text: str, width: int, title: str) -> str:
     """Text in so many letters: of sources the end is kept, of titles the closing bracket."""
     if len(text) <= width:
         return text
-    if title == "module, line":
+    if title == SOURCE:
         return "..." + text[len(text) - width + 3 :]
     tail = "...]" if text.endswith("]") else "..."
     return text[: width - len(tail)] + tail

@@ -58,7 +58,7 @@ ONLY_IN = {
     "cupyx": ("staticnet.runtime.cupy*",),
     "onnx": ("staticnet.exporters.onnx", "staticnet.exporters.onnx.*"),
     "onnxruntime": ("staticnet.exporters.onnx", "staticnet.exporters.onnx.*"),
-    "llvmlite": ("staticnet.runtime.native*", "staticnet.compiler.codegen.llvm*"),
+    "llvmlite": ("staticnet.runtime.native*",),
 }
 # Packages that need not be installed: imported inside functions, for those who ask.
 OPTIONAL = ("graphviz", "pygraphviz", "matplotlib", "pooch", "PIL", "onnxruntime", "sklearn", "pandas", "IPython")

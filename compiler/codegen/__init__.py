@@ -1,1 +1,1 @@
-"""From Programs to machine code: steps described as loops, loops printed as LLVM IR."""
+"""From Programs to code: steps described as loops, loops printed as LLVM IR."""

@@ -31,7 +31,7 @@ def step_kernels(program: Program, index: int) -> tuple[Kernel, ...]:
         raise ArgumentError(f"{program.name} has {len(steps)} steps, numbered from 0: there is no step {index}")
     where = f"step {index} of {program.name} ({steps[index].label})"
     if machine is None:
-        raise ArgumentError(f"{where} runs as its op's own kernel on {program.target.name}: it has no code")
+        raise ArgumentError(f"{where} runs as its op's own kernel: {program.target.name} programs have no code")
     found: list[Kernel] = []
     for instruction in steps[index].instructions:
         routine = code_of(program, instruction, machine).routine

@@ -230,7 +230,8 @@ class _Planner:
             if all(i in op.in_place and self._is_whole(operands[i], type, layout) for i in reading):
                 self.plan.written[slot] = storage
                 return storage, reading[0] if reading else None
-        for i in op.in_place:
+        # What may be refused stays as it is, so that the refusal can name it.
+        for i in () if result[0].can_fail else op.in_place:
             if i >= len(operands):
                 continue
             storage = self.plan.buffers[operands[i]].storage

@@ -68,6 +68,8 @@ class _Accumulation(Reduction, abstract=True):
         return 4 * int(dims.product(reduced_shape(x.shape, self.axes, True))) if x.dtype == dtypes.float16 else 0
 
     def kernel(self, xp: Any, x: Any, *, out: Any, scratch: Any) -> None:
+        if not out.size:
+            return
         total = out if out.dtype != "float16" else scratch[: 4 * out.size].view("float32").reshape(out.shape)
         getattr(xp, self.numpy)(x, axis=self.axes, dtype=total.dtype, out=total, keepdims=self.keepdims)
         self.finish(xp, x, total)

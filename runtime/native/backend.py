@@ -63,7 +63,8 @@ class NativeBackend(NumpyBackend):
         return self.workers()
 
     def ceilings(self) -> Ceilings | None:
-        return ceilings.ceilings(self.workers())
+        assert self.target.machine is not None
+        return ceilings.ceilings(self.target.machine, self.workers())
 
     def workers(self) -> int:
         """Threads that a program may take: as set, as OMP_NUM_THREADS says, or one for each usable processor."""

@@ -1,7 +1,7 @@
-"""Compiled objects on disk, so that a second start compiles nothing.
+"""Files of compiled objects, and of the programs that call them, so that a second start compiles nothing.
 
-One file an object, named by a digest of all that the object depends on. A file carries a checksum; what does
-not fit it is removed and made again. Objects are code that we run: a folder or a file that is not our own, or
+One file for each, named by a digest of all that it depends on. A file carries a checksum; what does not fit it is
+removed and made again. This is code that we run, and what we unpickle: a folder or a file that is not our own, or
 that others may write to, is never read.
 
 `STATICNET_CACHE=0` turns it off. `STATICNET_CACHE_DIR` names the folder (else the user's cache folder),
@@ -74,7 +74,9 @@ class Cache:
         """The objects that are there, and sound, by digest."""
         found = {}
         with self._entered(create=False) as folder:
-            for name in digests if folder else ():
+            if folder is None:
+                return {}
+            for name in digests:
                 if (data := folder.read(name + _SUFFIX)) is None:
                     continue
                 if (payload := _unpacked(name, data)) is None:

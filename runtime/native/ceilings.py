@@ -41,9 +41,8 @@ _WORTH_TIMING = 8 << 20
 
 
 @functools.cache
-def ceilings(threads: int) -> Ceilings:
+def ceilings(machine: Machine, threads: int) -> Ceilings:
     """With one thread and with so many; measured once a process, which takes about a tenth of a second."""
-    machine = host.machine()
     threads = min(threads, pool().ensure(threads))
     bench = _Bench(machine, threads)
     one = bench.rates(1)
@@ -58,13 +57,13 @@ class _Bench:
         self.machine = machine
         most = max(place.nbytes for place in self.places(threads))
         # Ones: what is multiplied and added neither vanishes nor overflows.
-        self.memory, self.sums = np.ones(most // 2, np.float32), np.ones(most // 128, np.float32)
+        self.memory, self.sums = _ones(most // 2), _ones(most // 128)
         start = self.memory.ctypes.data
         self.pointers = np.array([start, start + most, start, self.sums.ctypes.data], np.int64)
         self.accumulators = 20 if machine.registers >= 32 else 12
         self.lanes = machine.lanes(4)
         self._alone = 0.0
-        kernels = (_product(self.accumulators, self.lanes), _copy(most // 4), _read(self.lanes))
+        kernels = (_product(self.accumulators, self.lanes), _copy(), _read(self.lanes))
         self._product, self._copy, self._read = jit.load([_function(kernel, machine) for kernel in kernels], machine)
 
     def places(self, threads: int) -> list[Stretch]:
@@ -92,6 +91,13 @@ class _Bench:
         entry = driver.Entry(function, self.pointers.ctypes.data + 8 * arguments, extent, grain, independent=True)
         helpers = pool().address if threads > 1 else 0
         return driver.Job(driver.table([entry] * times), 0, times, pool=helpers, workers=threads)
+
+
+def _ones(size: int) -> np.ndarray:
+    """Numbers that begin with a cache line."""
+    memory = np.ones(size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + size]
 
 
 def _product(accumulators: int, lanes: int) -> Kernel:
@@ -130,10 +136,10 @@ def _sum(registers: Sequence[Register]) -> Value:
     return total
 
 
-def _copy(size: int) -> Kernel:
+def _copy() -> Kernel:
     place = Var("place")
-    x, y = Array("x", float32, size, "input"), Array("y", float32, size, "output")
-    return Kernel("copy", For(place, size, (Store(y, affine(place), Load(float32, x, affine(place))),), "vector"))
+    x, y = Array("x", float32, 1 << 30, "input"), Array("y", float32, 1 << 30, "output")
+    return Kernel("copy", For(place, 1 << 30, (Store(y, affine(place), Load(float32, x, affine(place))),), "vector"))
 
 
 def _function(kernel: Kernel, machine: Machine) -> tuple[str, str]:

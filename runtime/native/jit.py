@@ -1,7 +1,7 @@
 """From LLVM IR text to addresses of functions: looked up in memory, then on disk, else compiled, several at a time.
 
-Texts are taken as they are: no pass of LLVM's middle end runs, only its code generator. Its time grows with the
-square of the longest basic block, so printers keep those under a few thousand instructions.
+Texts are taken as they are: no pass of LLVM's middle end runs, only its code generator. The time that takes grows with
+the square of the longest basic block, so printers keep those under a few thousand instructions.
 """
 
 from __future__ import annotations

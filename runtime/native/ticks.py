@@ -20,13 +20,16 @@ _TEXT = """
 $declare
 define i32 @staticnet_tick(ptr %arguments, i64 %begin, i64 %end) nounwind {
   %cell = load ptr, ptr %arguments
-  %now = call i64 $read
+  %now = $read
   store volatile i64 %now, ptr %cell
   ret i32 0
 }
 """
-_X86 = ("declare i64 @llvm.readcyclecounter()", "@llvm.readcyclecounter()")
-_ARM = ("", 'asm sideeffect "isb\\0Amrs $0, cntvct_el0", "=r"()')
+_X86 = ("declare i64 @llvm.readcyclecounter()", "call i64 @llvm.readcyclecounter()")
+_ARM = (
+    'declare i64 @llvm.read_volatile_register.i64(metadata)\n!0 = !{!"cntvct_el0"}',
+    "call i64 @llvm.read_volatile_register.i64(metadata !0)",
+)
 _PROCESSORS = {"x86_64": _X86, "aarch64": _ARM, "arm64": _ARM}
 
 #: seconds over which ticks are counted

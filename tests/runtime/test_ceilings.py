@@ -68,5 +68,15 @@ def test_numpy_is_measured() -> None:
 def test_native_code_is_measured(threads: int) -> None:
     from staticnet.runtime.native import ceilings
 
-    sensible(ceilings.ceilings(threads), threads)
-    assert ceilings.ceilings(threads) is ceilings.ceilings(threads)
+    sensible(ceilings.ceilings(host.machine(), threads), threads)
+    assert ceilings.ceilings(host.machine(), threads) is ceilings.ceilings(host.machine(), threads)
+
+
+@pytest.mark.skipif(host.architecture() != "x86_64" or not host.available(), reason="levels of x86-64")
+def test_lesser_processors_have_lower_ceilings() -> None:
+    from staticnet.runtime.native import ceilings
+
+    small, whole = (ceilings.ceilings(machine, 1) for machine in (host.machine_of("sse2", "level"), host.machine()))
+    assert small.machine == "x86-64, vectors of 16 bytes"
+    if host.machine().vector_bytes >= 32:
+        assert small.one.flops < whole.one.flops

@@ -34,16 +34,28 @@ def table(text: str) -> list[list[str]]:
 def test_the_table_shows_the_slowest_first() -> None:
     heading, *rows, total = table(str(PROFILE))
     assert heading == ["step", "op", "us", "share", "GFLOP/s", "GB/s", "limit", "result", "module,", "line"]
-    assert rows[0] == "1 matmul 3000.0 66.7% 800.0 1.0 80% arithmetic 4x4 features.0 net.py:12".split()
-    assert rows[1] == "0 exp 1000.0 22.2% 1.0 1.0 10% memory 10".split()
+    assert rows[0] == [
+        "1",
+        "matmul",
+        "3000.0",
+        "66.7%",
+        "800.0",
+        "1.0",
+        "80%",
+        "arithmetic",
+        "4x4",
+        "features.0",
+        "net.py:12",
+    ]
+    assert rows[1] == ["0", "exp", "1000.0", "22.2%", "1.0", "1.0", "10%", "memory", "10"]
     assert rows[2][1] == "tanh" and rows[2][-2:] == ["head", "net.py:13"]
-    assert total == "total 4500.0 100.0% 533.8 1.1 58%".split()
+    assert total == ["total", "4500.0", "100.0%", "533.8", "1.1", "58%"]
 
 
 def test_the_rest_is_one_line() -> None:
     _, first, rest, total = table(PROFILE.text(rows=1))
     assert first[1] == "matmul" and total[0] == "total"
-    assert rest == "2 more 1500.0 33.3% 1.3 1.3 13%".split()
+    assert rest == ["2", "more", "1500.0", "33.3%", "1.3", "1.3", "13%"]
     shares = [float(row[index].rstrip("%")) for row, index in ((first, 3), (rest, 3))]
     assert sum(shares) == pytest.approx(100, abs=0.1)
 
@@ -98,14 +110,14 @@ def test_groups() -> None:
     assert [group.name for group in modules] == ["features.0", "(no module)", "head"]
     heading, first, *_, total = table(str(modules))
     assert heading == ["module", "steps", "us", "share", "GFLOP/s", "GB/s", "of", "limit", "slowest", "step"]
-    assert first == "features.0 1 3000.0 66.7% 800.0 1.0 80% 1 matmul".split()
+    assert first == ["features.0", "1", "3000.0", "66.7%", "800.0", "1.0", "80%", "1", "matmul"]
     assert total[:3] == ["total", "3", "4500.0"]
     ops = PROFILE.by("op")
     assert ops["pointwise"].entries == (EXP, TANH) and ops["pointwise"].slowest is EXP
     assert ops["pointwise"].of_limit == pytest.approx(0.0002 / 0.0015)
     assert {group.name for group in PROFILE.by("line")} == {"net.py:12", "net.py:13", "(no line)"}
     assert "2 more" in modules.text(rows=1)
-    with pytest.raises(KeyError, match="the groups are features.0"):
+    with pytest.raises(KeyError, match=r"the groups are features\.0"):
         modules["other"]
     with pytest.raises(ArgumentError, match="'module', 'op' or 'line'"):
         PROFILE.by("day")

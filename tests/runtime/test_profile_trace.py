@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_modules_have_a_row_of_their_own(tmp_path: Path) -> None:
     found = [event for event in events(profile, tmp_path) if event.get("cat") == "module"]
     assert {"0", "2"} <= {event["name"] for event in found}
     assert len({event["tid"] for event in found}) == 1
-    assert all(a["ts"] + a["dur"] <= b["ts"] + 0.01 for a, b in zip(found, found[1:], strict=False))
+    assert all(a["ts"] + a["dur"] <= b["ts"] + 0.01 for a, b in pairwise(found))
 
 
 def test_a_program_without_steps_has_a_trace(tmp_path: Path) -> None:

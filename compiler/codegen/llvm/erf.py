@@ -1,4 +1,4 @@
-"""erf: near 0 a polynomial, further out 1 - 2**g(|x|) where g is a polynomial near log2(erfc).
+"""The error function erf: near 0 a polynomial, further out 1 - 2**g(|x|) where g is a polynomial near log2(erfc).
 
 The scheme is Norbert Juffa's; the coefficients are minimax fits, of erf(x) / x - 1 in x**2, of log2(erfc(x))
 weighted for the error of erf, and of 2**r for |r| <= 1/2.

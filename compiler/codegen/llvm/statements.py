@@ -24,6 +24,8 @@ from staticnet.compiler.codegen.loops.form import (
     Set,
     Statement,
     Store,
+    Value,
+    When,
 )
 from staticnet.compiler.codegen.machine import Machine
 from staticnet.compiler.dtypes import bool_
@@ -48,20 +50,18 @@ class Statements(ABC):
         """Print a loop inside the outer one."""
 
     def block(self, body: Sequence[Statement]) -> None:
-        ahead: dict[int, Operand] = {}
+        known: dict[int, Operand] = {}
         for place, statement in enumerate(body):
             if isinstance(statement, Store):
-                # Where one is stored an operand of the next may lie: all are known before any is stored.
-                for later, other in enumerate(body[place:], place):
-                    if not isinstance(other, Store) or other.guard:
-                        break
-                    if later not in ahead:
-                        ahead[later] = self.values.print(other.value)
-                self.store(statement, ahead.get(place))
+                if place not in known:
+                    known |= {number: self.values.print(value) for number, value in _results(body, place)}
+                self.store(statement, known.get(place))
             elif isinstance(statement, For):
                 self.loop(statement)
             elif isinstance(statement, If):
                 self.branch(statement)
+            elif isinstance(statement, When):
+                self.when(statement)
             elif isinstance(statement, Set):
                 self.registers.set(statement.register, statement.index, self.values.print(statement.value))
             elif isinstance(statement, Accumulate):
@@ -136,6 +136,15 @@ class Statements(ABC):
         registers.cells = before
         for register in modified:
             self.merge(register, (then.label, one.get(register, {})), (otherwise.label, other.get(register, {})))
+
+    def when(self, statement: When) -> None:
+        assert self.context.lanes is None, "a condition computed inside a vector loop"
+        condition, before = self.values.print(statement.condition), self.registers.copy()
+        if condition.text == "false":
+            return
+        with self.perhaps(condition.text):
+            self.block(statement.then)
+        self.registers.cells = before
 
     def merge(self, register: Register, *ways: tuple[str, dict[tuple[int, ...], Operand]]) -> None:
         """The content of a register's cells after two branches."""
@@ -220,3 +229,18 @@ class Statements(ABC):
         if found is None or found.body is not body:
             found = self._surveys[id(body)] = Survey(body)
         return found
+
+
+def _results(body: Sequence[Statement], place: int) -> list[tuple[int, Value]]:
+    """The values of stores that follow each other, where they lie in the body, if they are several results.
+
+    A result may lie where an operand of the next does: so all are known before one is stored.
+    """
+    found: dict[Array, tuple[int, Value]] = {}
+    for number, statement in enumerate(body[place:], place):
+        if not isinstance(statement, Store) or statement.guard or statement.array.role != "output":
+            break
+        if statement.array in found:
+            break
+        found[statement.array] = number, statement.value
+    return list(found.values()) if len(found) > 1 else []

@@ -22,6 +22,7 @@ from staticnet.compiler.codegen.loops.form import (
     Store,
     Value,
     Var,
+    When,
     values_of,
 )
 from staticnet.compiler.codegen.loops.form import statements as all_statements
@@ -158,6 +159,8 @@ class Survey:
                 yield inner * statement.extent if statement.kind != "serial" else inner
             elif isinstance(statement, If):
                 yield sum(self._costs(statement.then)) + sum(self._costs(statement.otherwise))
+            elif isinstance(statement, When):
+                yield 1 + sum(self._costs(statement.then))
             else:
                 yield 1 + sum(_cost(part) for root in values_of(statement) for part in ordered(root))
 

@@ -1,4 +1,4 @@
-"""Convolution as a loop description."""
+"""The loop description of convolutions."""
 
 from __future__ import annotations
 

@@ -327,6 +327,17 @@ class If:
     otherwise: tuple[Statement, ...] = ()
 
 
+@dataclass(frozen=True)
+class When:
+    """Run a block where a computed condition (bool) holds; it is no lanes' own.
+
+    The block leaves nothing but what it stores: registers it sets are its own.
+    """
+
+    condition: Value
+    then: tuple[Statement, ...]
+
+
 #: serial: one after another. unroll: the body printed once for each value. vector: as many at a time as a vector
 #: has lanes, the rest masked. lanes: as vector, but printed out whole, so that registers can be indexed by it.
 KINDS = ("serial", "unroll", "vector", "lanes")
@@ -342,7 +353,7 @@ class For:
     kind: str = "serial"
 
 
-Statement = Store | Set | Accumulate | Fail | If | For
+Statement = Store | Set | Accumulate | Fail | If | When | For
 
 
 @dataclass(frozen=True)
@@ -404,6 +415,8 @@ def statements(body: Sequence[Statement]) -> Iterator[Statement]:
         elif isinstance(statement, If):
             yield from statements(statement.then)
             yield from statements(statement.otherwise)
+        elif isinstance(statement, When):
+            yield from statements(statement.then)
 
 
 def values_of(statement: Statement) -> tuple[Value, ...]:
@@ -412,7 +425,7 @@ def values_of(statement: Statement) -> tuple[Value, ...]:
         return (statement.value,) if statement.offset is None else (statement.value, statement.offset)
     if isinstance(statement, (Set, Accumulate)):
         return (statement.value,)
-    return (statement.condition,) if isinstance(statement, Fail) else ()
+    return (statement.condition,) if isinstance(statement, (Fail, When)) else ()
 
 
 def subvalues(value: Value) -> Iterator[Value]:

@@ -1,4 +1,7 @@
-"""Fused groups as loops: pointwise nests, and pointwise work on what an anchor makes element by element."""
+"""Fused groups as loops: pointwise nests, and pointwise work on what an anchor makes element by element.
+
+Groups with reductions go on to `reductions`. An op of unknown meaning leaves its whole group without a description.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from staticnet.compiler.codegen.loops.form import (
     Store,
     Value,
     Var,
+    When,
 )
 from staticnet.compiler.codegen.loops.operations import OPERATIONS
 
@@ -75,8 +76,18 @@ class _Run:
             elif isinstance(statement, If):
                 holds = all(self.holds(bound) for bound in statement.condition)
                 self.block(statement.then if holds else statement.otherwise)
+            elif isinstance(statement, When):
+                self.when(statement)
             else:
                 self.run(statement)
+
+    def when(self, statement: When) -> None:
+        assert self.lanes is None, "a condition computed inside a vector loop"
+        if not self.value(statement.condition):
+            return
+        before = {register: np.copy(content) for register, content in self.registers.items()}
+        self.block(statement.then)
+        self.registers = before
 
     def loop(self, loop: For, values: range) -> None:
         if loop.kind in {"vector", "lanes"}:
@@ -116,7 +127,8 @@ class _Run:
         register, value = statement.register, np.asarray(self.value(statement.value))
         assert value.dtype == register.dtype.numpy, statement
         shape = register.shape
-        if self.lanes is not None and not any(part.factor(self.lane_var) for part in statement.index):
+        lane = self.lane_var
+        if self.lanes is not None and lane is not None and not any(part.factor(lane) for part in statement.index):
             value = np.broadcast_to(value, self.lanes.shape)
             shape = (*shape, len(self.lanes))
         if not register.shape:

@@ -1,6 +1,6 @@
 """The scalar operations that values are made of, each with its meaning in NumPy and the dtype of its result.
 
-What a printer must offer. Arithmetic is that of the operands' dtype, which is one and the same for all
+A printer offers all of them. Arithmetic is that of the operands' dtype, which is one and the same for all
 operands unless the table says otherwise; integers wrap around. Floating point follows NumPy: NaN and
 infinities propagate, `maximum` and `minimum` return NaN if either operand is one.
 """

@@ -99,8 +99,6 @@ class _Reduction:
         self.saved: dict[Node, Array] = {}
 
     def routine(self) -> Routine | None:
-        if 0 in self.space and any(isinstance(t.node.op, (Max, Min)) for t in self.totals):
-            return None
         if 0 in self.space:
             return self._of_nothing()
         has_rows = not self.nest.loops or self.nest.loops[-1] in self.gone
@@ -112,10 +110,12 @@ class _Reduction:
             return self._chunked(has_rows)
         return self._rows(self.kept) if has_rows else self._columns()
 
-    def _of_nothing(self) -> Routine:
-        """Without elements totals stay what they start from."""
+    def _of_nothing(self) -> Routine | None:
+        """Without elements totals stay what they start from; that of a maximum is no result."""
         if any(loop.extent == 0 for loop in self.kept):
             return Routine()
+        if any(isinstance(total.node.op, (Max, Min)) for total in self.totals):
+            return None
 
         def body(places: dict[Loop, Affine]) -> list[Statement]:
             starts = [Set(total.wide, identity(total.operation, total.wide.dtype)) for total in self.totals]
@@ -166,7 +166,7 @@ class _Reduction:
         wide = [v for v in self.body.views.values() if v.shape == self.space]
         others = [v for v in self.body.views.values() if v.shape != self.space]
         strides = [self.body.strides(view, rank) for view in (*views, *wide, *others)]
-        main = strides[0]
+        main = strides[0] if strides else (0,) * rank
         order = sorted(range(rank), key=lambda axis: (-abs(main[axis]), axis))
         # An array of the kept axes alone, so that a kept and a reduced axis are never merged.
         apart, step = [0] * rank, 1

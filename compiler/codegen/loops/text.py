@@ -20,6 +20,7 @@ from staticnet.compiler.codegen.loops.form import (
     Statement,
     Store,
     Value,
+    When,
 )
 
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "greater": ">", "equal": "=="}
@@ -43,6 +44,9 @@ def _lines(body: Sequence[Statement], indent: str) -> Iterator[str]:
             if statement.otherwise:
                 yield f"{indent}else"
                 yield from _lines(statement.otherwise, indent + "  ")
+        elif isinstance(statement, When):
+            yield f"{indent}when {value_text(statement.condition)}"
+            yield from _lines(statement.then, indent + "  ")
         else:
             yield indent + _line(statement)
 
