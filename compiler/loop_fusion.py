@@ -12,6 +12,7 @@ from bisect import insort
 from collections.abc import Iterable, Sequence
 
 from staticnet.compiler import dims
+from staticnet.compiler.codegen.loops.pointwise import has_meaning
 from staticnet.compiler.errors import CompilerError
 from staticnet.compiler.fusion import Group, broadcasts
 from staticnet.compiler.ir import Builder, Graph, Node, Shape, Type, building
@@ -55,7 +56,7 @@ class _Cluster:
         if not isinstance(node.type, Type):
             return
         if isinstance(node.op, (Pointwise, Broadcast)):
-            self.space = node.type.shape
+            self.space = node.type.shape if has_meaning(node.op) else None
         elif isinstance(node.op, Reduction):
             self.space, self.axes = node.inputs[0].aval.shape, node.op.axes
 
@@ -122,6 +123,8 @@ class _Clusters:
     def _pointwise_joins(self, node: Node, home: _Cluster) -> bool:
         shape = node.aval.shape
         assert home.space is not None
+        if not has_meaning(node.op):
+            return False
         is_reducing = home.axes is not None and self._is_needed_elsewhere(node, home)
         if (home.anchor is not None or is_reducing) and any(self._could_head(source, node) for source in node.inputs):
             return False

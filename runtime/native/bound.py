@@ -21,6 +21,8 @@ from staticnet.runtime.times import Times
 
 #: nanoseconds; shorter runs do not let other Python threads go on
 _SHORT = 50_000
+#: nanoseconds of a run from which it is shared among workers: waking them takes some microseconds
+_SHARED_FROM = 100_000
 #: bytes of a feed from which it pays to read it where the caller has it
 _LONG_FEED = 16 << 10
 
@@ -142,12 +144,17 @@ class NativeBound(Bound):
             found.append(self._native(first, len(self.code.entries)))
         return found
 
+    def workers_for(self, entries: Sequence[Entry]) -> int:
+        """How many workers run some entries: one, where the work is too small to be shared."""
+        is_large = sum(entry.cost for entry in entries) > _SHARED_FROM
+        return self.workers if is_large and any(entry.extent > entry.grain for entry in entries) else 1
+
     def _native(self, first: int, last: int) -> Callable[[], None]:
-        is_shared = self.workers > 1 and any(e.extent > e.grain for e in self.code.entries[first:last])
-        workers = self.workers if is_shared else 1
+        entries = self.code.entries[first:last]
+        workers = self.workers_for(entries)
         job = driver.Job(self._rows, first, last, pool=pool().address if workers > 1 else 0, workers=workers)
         self._jobs.append(job)
-        run = job.run_holding if self._is_brief(self.code.entries[first:last]) else job.run
+        run = job.run_holding if self._is_brief(entries) else job.run
 
         def call() -> None:
             failed = run()
@@ -257,7 +264,8 @@ class NativeBound(Bound):
 
     def threads_of(self, number: int) -> int:
         entries = [self.code.entries[index] for index in self._entries_of.get(number, ())]
-        return max((min(self.workers, -(-entry.extent // entry.grain)) for entry in entries), default=1)
+        workers = self.workers_for(self.code.entries)
+        return max((min(workers, -(-entry.extent // entry.grain)) for entry in entries), default=1)
 
     def run_short(self, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`run` for a program of one native segment and short feeds: what is to be done around it counts."""

@@ -18,7 +18,7 @@ from staticnet.runtime.native.driver import entry_symbol, wrap
 
 _NAME = "kernel"
 #: nanoseconds of work below which a part of a loop is not worth another worker
-_WORTHWHILE = 5000
+_WORTHWHILE = 20_000
 
 
 class Place(NamedTuple):

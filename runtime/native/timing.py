@@ -121,10 +121,8 @@ class _Native:
         return rows
 
     def _ready(self, rows: np.ndarray) -> driver.Job:
-        is_shared = self._bound.workers > 1 and bool((rows[:, _EXTENT] > rows[:, _GRAIN]).any())
-        if not is_shared:
-            return driver.Job(rows, 0, len(rows))
-        return driver.Job(rows, 0, len(rows), pool=pool().address, workers=self._bound.workers)
+        workers = self._bound.workers_for(self._bound.code.entries)
+        return driver.Job(rows, 0, len(rows), pool=pool().address if workers > 1 else 0, workers=workers)
 
     def run(self) -> None:
         self._before = time.perf_counter()

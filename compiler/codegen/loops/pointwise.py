@@ -31,6 +31,14 @@ def meaning(op: Op, *operands: Value) -> Value | None:
     return apply(name, *operands)
 
 
+def has_meaning(op: Op) -> bool:
+    """Whether the loop form can say what a pointwise or broadcasting card computes."""
+    if type(op) in MEANINGS:
+        return True
+    name = op.numpy or op.name if isinstance(op, Elementwise) else ""
+    return name in OPERATIONS and OPERATIONS[name].arity == op.arity  # type: ignore[attr-defined]
+
+
 def refusals(op: Op, operands: Sequence[Value]) -> list[Value]:
     """Conditions under which a pointwise card refuses its operands."""
     if isinstance(op, Power) and operands[1].dtype.numpy.kind == "i":

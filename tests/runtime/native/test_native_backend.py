@@ -7,6 +7,7 @@ import pytest
 
 import staticnet as sn
 from staticnet import nn, optim
+from staticnet.runtime.devices import get_backend
 from staticnet.runtime.native import host
 from staticnet.runtime.native.backend import NativeBackend
 from staticnet.runtime.native.bound import NativeBound
@@ -124,4 +125,4 @@ def test_without_llvm_the_reference_runs(monkeypatch):
 
 
 def test_the_native_backend_is_the_cpu():
-    assert isinstance(sn.runtime.devices.get_backend("cpu"), NativeBackend)
+    assert isinstance(get_backend("cpu"), NativeBackend)
