@@ -252,6 +252,8 @@ class NativeBound(Bound):
         results = [array.copy() for array in self.outputs]
         for target, source in self._left:
             np.copyto(target, source)
+        for place in self._feed_places:
+            place.release()
         return results
 
     def run_timed(self, feeds: Sequence[np.ndarray]) -> Times:
@@ -293,9 +295,11 @@ class _FeedPlace:
         """Let the program read a feed: a copy of a short one, or of one whose memory is not as kernels need it."""
         self.own[...] = source
 
-
     def settle(self) -> None:
         """Have the feed where the program's arrays say."""
+
+    def release(self) -> None:
+        """Keep nothing of the caller's alive."""
 
 
 class _LongFeedPlace(_FeedPlace):
@@ -305,9 +309,12 @@ class _LongFeedPlace(_FeedPlace):
         if self._source is not None:
             self.own[...] = self._source
 
+    def release(self) -> None:
+        self._source = None
+
     def take(self, source: np.ndarray) -> None:
         flags = source.flags
-        if not (flags.c_contiguous and flags.aligned):
+        if not (flags.c_contiguous and flags.aligned and source.dtype.isnative):
             self.own[...] = source
             source = self.own
         self._source = source

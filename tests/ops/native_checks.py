@@ -31,13 +31,21 @@ EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "max", "min", "ma
 #: how much worse than NumPy's native code may be
 FACTOR = 2.0
 
-_WIDER = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.float64): np.dtype(np.longdouble)}
+_WIDER = {
+    np.dtype(np.float16): np.dtype(np.float64),
+    np.dtype(np.float32): np.dtype(np.float64),
+    np.dtype(np.float64): np.dtype(np.longdouble),
+}
+
+
+#: how operands of each dtype lie
+_PLACED = {"float32": (*LAYOUTS, "shifted"), "float64": ("dense", "sliced"), "float16": ("dense",)}
 
 
 def check_native(row: Row, rng: np.random.Generator) -> None:
     """In every layout native code is about as exact as the card's kernel, and writes nowhere else."""
     _need_native()
-    for dtype, layouts in (("float32", (*LAYOUTS, "shifted")), ("float64", ("dense", "sliced"))):
+    for dtype, layouts in _PLACED.items():
         for op, operands, types in _ops(row, rng, dtype):
             if op.name in NO_NATIVE:
                 assert NativeOp(op, operands, types).routine is None, f"take {op.name} out of NO_NATIVE"
@@ -52,7 +60,7 @@ def check_native(row: Row, rng: np.random.Generator) -> None:
 def check_native_values(row: Row, rng: np.random.Generator) -> None:
     """Elementwise ops on zeros, infinities, NaN and the ends of their range, and of every size up to two vectors."""
     _need_native()
-    for dtype in ("float32", "float64"):
+    for dtype in _PLACED:
         for op, operands, _ in _ops(row, rng, dtype):
             if not isinstance(op, Pointwise) or op.name in NO_NATIVE:
                 continue
@@ -146,9 +154,11 @@ def _special(dtype: np.dtype) -> np.ndarray:
         found = {info.min, info.min + 1, 0, 1, 2, 3, 7, info.max - 1, info.max, max(info.min, -1), max(info.min, -3)}
         return np.array(sorted(found), dtype)
     info = np.finfo(dtype)
-    sizes = [0.0, info.smallest_subnormal, info.tiny / 3, info.tiny, 1e-8, 0.3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
-    sizes += [20.25, 1e4, 2.0**24 + 2, 2.0**31, 2.0**53, info.max, np.inf, np.nan]
-    return np.array([sign * size for size in sizes for sign in (1, -1)], dtype)
+    small = [float(info.smallest_subnormal), float(info.tiny) / 3, float(info.tiny)]
+    sizes = [0.0, *small, 1e-8, 0.3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    sizes += [20.25, 1e4, 2.0**24 + 2, 2.0**31, 2.0**53, float(info.max), np.inf, np.nan]
+    with np.errstate(over="ignore"):
+        return np.array([sign * size for size in sizes for sign in (1, -1)]).astype(dtype)
 
 
 # -- how exact ----------------------------------------------------------------------------------

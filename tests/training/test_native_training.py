@@ -19,17 +19,27 @@ from staticnet.runtime.poison import POISON
 pytestmark = pytest.mark.skipif(not host.available(), reason="no native code on this machine")
 STEPS = 100
 #: relative error of the losses, and error of the weights after the last step, that rounding may lead to
-TOLERANCE = {"float64": (1e-10, 1e-9), "float32": (5e-4, 5e-3)}
+TOLERANCE = {"float64": (1e-11, 1e-10), "float32": (2e-5, 2e-4)}
 
-# A bias before a batch norm has no gradient but noise, which Adam would make steps of.
+# A bias before a batch norm has no gradient but noise, which Adam would make steps of. And where a number lies within
+# rounding of a corner of relu, or two of a pool do of each other, gradients jump: in float32 that happens once in
+# some hundred steps of these networks, so there they are smooth.
+
+
+def gate(dtype: str) -> nn.Module:
+    return nn.ReLU() if dtype == "float64" else nn.SiLU()
+
+
+def pool(dtype: str) -> nn.Module:
+    return nn.MaxPool2d(2) if dtype == "float64" else nn.AvgPool2d(2)
 
 
 def cnn(dtype: str) -> nn.Module:
     """The network of the demonstration."""
     conv = functools.partial(nn.Conv2d, kernel_size=3, padding=1, bias=False, dtype=dtype)
     return nn.Sequential(
-        *(conv(1, 16), nn.BatchNorm2d(16, dtype=dtype), nn.ReLU(), nn.MaxPool2d(2)),
-        *(conv(16, 32), nn.BatchNorm2d(32, dtype=dtype), nn.ReLU(), nn.MaxPool2d(2)),
+        *(conv(1, 16), nn.BatchNorm2d(16, dtype=dtype), gate(dtype), pool(dtype)),
+        *(conv(16, 32), nn.BatchNorm2d(32, dtype=dtype), gate(dtype), pool(dtype)),
         *(nn.Flatten(), nn.Dropout(0.25), nn.Linear(128, 10, dtype=dtype)),
     )
 
@@ -48,18 +58,19 @@ class Block(nn.Module):
         super().__init__()
         conv = functools.partial(nn.Conv2d, bias=False, dtype=dtype)
         self.body = nn.Sequential(
-            *(conv(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs, dtype=dtype), nn.ReLU()),
+            *(conv(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs, dtype=dtype), gate(dtype)),
             *(conv(outputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs, dtype=dtype)),
         )
+        self.gate = gate(dtype)
         self.short = nn.Sequential(conv(inputs, outputs, 1, stride)) if stride > 1 else nn.Sequential()
 
     def forward(self, x: Any) -> Any:
-        return sn.relu(self.body(x) + self.short(x))
+        return self.gate(self.body(x) + self.short(x))
 
 
 def resnet(dtype: str) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1, bias=False, dtype=dtype), nn.BatchNorm2d(8, dtype=dtype), nn.ReLU(),
+        nn.Conv2d(1, 8, 3, padding=1, bias=False, dtype=dtype), nn.BatchNorm2d(8, dtype=dtype), gate(dtype),
         Block(8, 8, 1, dtype), Block(8, 16, 2, dtype), Block(16, 20, 2, dtype),
         nn.AvgPool2d(2), nn.Flatten(), nn.Linear(20, 10, dtype=dtype),
     )  # fmt: skip

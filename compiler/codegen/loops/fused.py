@@ -6,6 +6,7 @@ Groups with reductions go on to `reductions`. An op of unknown meaning leaves it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from staticnet.compiler.codegen.loops.describe import ANCHORS, describes
 from staticnet.compiler.codegen.loops.form import (
@@ -153,5 +154,6 @@ def _anchored(body: Body, anchor: Node, machine: Machine) -> Routine | None:
         return [*body.refusals(members, index, known), *stores]
 
     result = body.results[0][1]
-    made = View(result.array, result.layout)
+    # Sums are made in the anchor's type, whatever becomes of them.
+    made = View(replace(result.array, dtype=anchor.aval.dtype), result.layout)
     return describe(anchor.op, [body.views[source] for source in anchor.inputs], made, finish, machine)
