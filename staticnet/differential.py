@@ -169,8 +169,10 @@ class _Trial:
     def _first_wrong(self, program: Program, backend: Backend) -> str:
         """Which instruction of a native program is the first to differ from its card's kernel."""
         from staticnet.runtime.native.beside import first_difference
+        from staticnet.runtime.native.bound import NativeBound
 
         bound = Executor(program, backend, [State(value) for value in self.states]).new_bound()
+        assert isinstance(bound, NativeBound)
         found = first_difference(bound, self.feeds, *self.tolerance)
         return f"; first in {found}" if found else "; each instruction alone is right"
 

@@ -100,7 +100,7 @@ class Fused(Op):
 
     def kernel(self, xp: Any, *arrays: Any, out: Any, scratch: Any) -> None:
         known: dict[Node, Any] = dict(zip(self.body.inputs, arrays, strict=True))
-        start, scratch = 0, xp.empty(0, np.uint8) if scratch is None else scratch
+        start, scratch = 0, xp.empty(0, "uint8") if scratch is None else scratch
         for node in self._computed:
             (type,) = leaves(node.type)
             size = _bytes(type)
